@@ -1,0 +1,195 @@
+"""Parts: one Parquet file per (table, name), written to a temporary name and renamed, carrying its part key.
+
+Parts are the truth. A part whose key fits what is asked for is reused; one whose key differs is stale and will be
+replaced. Everything that reads or writes paths of the data folder lives in this room.
+"""
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from piano_assets.schemas import TABLES
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]*(/[A-Za-z0-9_][A-Za-z0-9_.@+=-]*)*")
+_RECORD = b"piano"
+
+
+def digest(*values: Any) -> str:
+    """Hash JSON-able values to 16 hexadecimal digits; equal values hash equal on every machine."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One published part: where it lies, its key, the hash of its content, and its record."""
+
+    table: str
+    name: str
+    path: Path
+    key: str
+    content_hash: str
+    n_rows: int
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The data folder of one corpus.
+
+    Args:
+        root: the corpus folder, `data/<corpus>`.
+        shipped: a read-only folder of parts in the same layout, consulted where the key fits.
+    """
+
+    root: Path
+    shipped: Path | None = None
+
+    @property
+    def corpus(self) -> str:
+        return self.root.name
+
+    def path(self, table: str, name: str) -> Path:
+        """The file of a part. Names cannot leave the folder.
+
+        Raises:
+            ValueError: an unknown table or a name with characters that a part name may not have.
+        """
+        if table not in TABLES:
+            raise ValueError(f"unknown table {table!r}; known: {', '.join(TABLES)}")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"part name {name!r} must match {_NAME.pattern}")
+        return self.root / "parts" / table / f"{name}.parquet"
+
+    def write(self, table: str, frame: pd.DataFrame, *, key: str, name: str = "all", **record: Any) -> Part:
+        """Validate `frame` against its table and publish it atomically under `key`.
+
+        Raises:
+            schemas.TableError: the frame breaks the table's declaration; nothing is published.
+        """
+        path = self.path(table, name)
+        conformed = TABLES[table].conform(frame)
+        content = _content_hash(conformed)
+        meta = json.dumps({"key": key, "content_hash": content, "record": record}, allow_nan=False)
+        conformed = conformed.replace_schema_metadata({_RECORD: meta.encode()})
+        with published(path) as temporary:
+            pq.write_table(conformed, temporary, compression="zstd")
+        return Part(table, name, path, key, content, conformed.num_rows, record)
+
+    def part(self, table: str, name: str = "all", *, key: str | None = None) -> Part | None:
+        """Find a part, reading its footer only; None when there is none (or none with this key)."""
+        for base in (self.root, self.shipped):
+            if base is None:
+                continue
+            path = base / self.path(table, name).relative_to(self.root)
+            found = _read_footer(table, name, path)
+            if found is not None and (key is None or found.key == key):
+                return found
+        return None
+
+    def require(self, table: str, name: str = "all") -> Part:
+        """Find a part, or say which one is missing and how to make it."""
+        found = self.part(table, name)
+        if found is None:
+            raise FileNotFoundError(
+                f"part {table}/{name} is missing in {self.root}: materialize the asset {table!r} first (make run)"
+            )
+        return found
+
+    def parts(self, table: str) -> Iterator[Part]:
+        """All parts of a table in the data folder, by name."""
+        folder = self.root / "parts" / table
+        for path in sorted(folder.rglob("*.parquet")):
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if _NAME.fullmatch(name):
+                found = _read_footer(table, name, path)
+                if found is not None:
+                    yield found
+
+    def read(self, table: str, name: str | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+        """Read one part, or (name None) all parts of a table, one below the other; empty when there are none."""
+        parts = list(self.parts(table)) if name is None else [self.require(table, name)]
+        if not parts:
+            return TABLES[table].empty()
+        return pa.concat_tables([read_part(p, columns) for p in parts]).to_pandas()
+
+    def ensure(
+        self, table: str, name: str, key: str, make: Callable[[], pd.DataFrame], **record: Any
+    ) -> tuple[Part, bool]:
+        """Reuse the part if its key fits, else make and publish it. Returns (part, whether it was made)."""
+        found = self.part(table, name, key=key)
+        if found is not None:
+            return found, False
+        return self.write(table, make(), key=key, name=name, **record), True
+
+
+def read_part(part: Part, columns: list[str] | None = None) -> pa.Table:
+    return pq.read_table(part.path, columns=columns, partitioning=None).replace_schema_metadata(None)
+
+
+def _read_footer(table: str, name: str, path: Path) -> Part | None:
+    try:
+        footer = pq.read_metadata(path)
+    except FileNotFoundError:
+        return None
+    meta = json.loads(footer.metadata[_RECORD])
+    return Part(table, name, path, meta["key"], meta["content_hash"], footer.num_rows, meta["record"])
+
+
+def _content_hash(table: pa.Table) -> str:
+    """Hash of the values, independent of compression, chunking and file format."""
+    sink = hashlib.sha256()
+    with pa.ipc.new_stream(pa.PythonFile(_Hasher(sink), mode="w"), table.schema) as stream:
+        stream.write_table(table.combine_chunks(), max_chunksize=1 << 20)
+    return sink.hexdigest()[:16]
+
+
+class _Hasher:
+    """A write-only file that keeps nothing but the hash of what is written."""
+
+    closed = False
+
+    def __init__(self, sink: "hashlib._Hash") -> None:
+        self.sink = sink
+
+    def write(self, data: bytes) -> int:
+        self.sink.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class published:
+    """Context manager: a temporary path beside `path`, renamed onto it on success and removed on failure."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.temporary
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            with self.temporary.open("rb") as f:
+                os.fsync(f.fileno())
+            os.replace(self.temporary, self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)

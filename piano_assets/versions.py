@@ -1,0 +1,25 @@
+"""Code versions, one hand-bumped integer per family.
+
+A version enters the part key of everything the family computes. Bump it when results change, not when a comment
+does: golden-value tests fail when results change without a bump.
+"""
+
+CODE_VERSION: dict[str, int] = {
+    "corpus": 1,
+    "ceiling": 1,
+    "splits": 1,
+    "modal": 1,
+    "fluidsynth": 1,
+    "symbolic": 1,
+    "audio": 1,
+    "spectrograms": 1,
+    "ridge": 1,
+    "kernel_ridge": 1,
+    "random_forest": 1,
+    "extra_trees": 1,
+    "gradient_boosting": 1,
+    "transformer": 1,
+    "lookup": 1,
+    "ensemble": 1,
+    "evaluation": 1,
+}
