@@ -6,7 +6,7 @@ One declaration serves the Parquet parts, the DuckDB snapshot, the checks and th
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import pandas as pd
 import pyarrow as pa
@@ -96,7 +96,7 @@ def _cases(cases: pd.DataFrame) -> Iterable[tuple[tuple[str, str], int, object]]
         yield (column, check), len(rows), rows["failure_case"].iloc[0]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pandera(name: str):
     """The pandera schema of a table; imported late because every Dagster process would pay for it."""
     import pandera.pandas as pda
@@ -137,6 +137,7 @@ ROLES = ("train", "valid", "test", "unused")
 POPULATIONS = ("all", "humans")
 LEVELS = ("global", "within_excerpt")
 SUBJECT_KINDS = ("trial", "arm", "ensemble", "lookup", "published")
+TUNINGS = ("tuned", "fixed")
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 
 _CLIP = text("file stem of one performance of one excerpt")
@@ -445,10 +446,11 @@ TABLES: dict[str, Table] = _declare(
             "dimension": _DIMENSION,
             "role": text("role of the clip in the fold", values=ROLES),
             "condition": text("'clean' or a robustness condition"),
+            "tuning": text("'tuned' by search on inner validation, or 'fixed'", values=TUNINGS),
             "value": Column(type="float32", description="prediction on the 0..1 scale"),
             "std": Column(type="float32", description="predictive standard deviation", nullable=True, low=0),
         },
-        ("subject", "split", "repeat", "fold", "inner_fold", "clip", "dimension", "role", "condition"),
+        ("subject", "split", "repeat", "fold", "inner_fold", "clip", "dimension", "role", "condition", "tuning"),
     ),
     Table(
         "ensemble_weights",
@@ -478,7 +480,7 @@ TABLES: dict[str, Table] = _declare(
             "value": number("mean over repeats", nullable=True),
             **_CI,
             "share_of_ceiling": number("value over the ceiling; NULL where undefined", nullable=True),
-            "tuning": text("'tuned' by search on inner validation, or 'fixed'", values=("tuned", "fixed")),
+            "tuning": text("'tuned' by search on inner validation, or 'fixed'", values=TUNINGS),
             "n_seeds": integer("seeds (repeats) that entered", 0),
             "seed_sd": number("standard deviation over seeds; NULL with one", 0, nullable=True),
         },
