@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def percepiano_dir() -> Path:
-    """The real corpus: `PERCEPIANO_DIR`, else the folder beside the checkout; tests that need it are skipped without."""
+    """The real corpus: `PERCEPIANO_DIR`, else the folder beside the checkout; without either, skip."""
     beside = Path(__file__).parents[2] / "shared" / "percepiano"
     folder = Path(os.environ.get("PERCEPIANO_DIR", beside))
     if not (folder / "labels" / "total_2rounds.csv").is_file():

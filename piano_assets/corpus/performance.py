@@ -43,7 +43,7 @@ class Performance:
 
 def performances(notes: pd.DataFrame, controls: pd.DataFrame) -> dict[str, Performance]:
     """Turn the tables `notes` and `controls` into one `Performance` per clip."""
-    pedals = {clip: c for clip, c in controls.groupby("clip", sort=False)}
+    pedals = dict(iter(controls.groupby("clip", sort=False)))
     nothing = controls.iloc[:0]
     found = {}
     for clip, n in notes.groupby("clip", sort=True):
