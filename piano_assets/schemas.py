@@ -80,15 +80,20 @@ class Table:
         """Say, one sentence each, which rules `frame` breaks; an empty list when it breaks none."""
         import pandera.errors
 
+        found = []
         try:
             _pandera(self.name).validate(frame, lazy=True)
         except pandera.errors.SchemaErrors as errors:
-            cases = errors.failure_cases
-            return [
+            found = [
                 f"column {c!r}: rule {rule} broken by {n} value(s), first {first!r}"
-                for (c, rule), n, first in _cases(cases)
+                for (c, rule), n, first in _cases(errors.failure_cases)
             ]
-        return []
+        # pandera's own check of a joint key fails on some frames with an error that names nothing
+        repeated = frame.duplicated(list(self.key)) if self.key else pd.Series(False, index=frame.index)
+        if repeated.any():
+            first_key = frame.loc[repeated, list(self.key)].iloc[0].to_dict()
+            found.append(f"key {self.key}: rule unique broken by {int(repeated.sum())} row(s), first {first_key}")
+        return found
 
 
 def _cases(cases: pd.DataFrame) -> Iterable[tuple[tuple[str, str], int, object]]:
@@ -113,7 +118,7 @@ def _pandera(name: str):
 
     table = TABLES[name]
     columns = {n: pda.Column(None, checks(c), nullable=c.nullable) for n, c in table.columns.items()}
-    return pda.DataFrameSchema(columns, unique=list(table.key) or None, strict=True, name=name)
+    return pda.DataFrameSchema(columns, strict=True, name=name)
 
 
 def text(description: str, *, nullable: bool = False, values: tuple[str, ...] | None = None) -> Column:
@@ -517,6 +522,44 @@ TABLES: dict[str, Table] = _declare(
             "verdict": text("verdict", values=VERDICTS),
         },
         ("comparison", "arm", "split", "rule", "population", "level", "metric", "dimension", "test"),
+    ),
+    Table(
+        "leaderboard_trials",
+        "One row per subject, split and rule; the view `leaderboard` leaves out single seeds. "
+        "No score stands here without its protocol, interval, lookup score and ceiling.",
+        {
+            "split": _SPLIT,
+            "rule": _RULE,
+            "aggregation": text("how the split aggregates folds", values=("pooled", "mean_of_folds")),
+            "rank": integer("rank by the split's own R2; NULL where it may not be ranked", 1, nullable=True),
+            "subject": _SUBJECT,
+            "kind": text("kind", values=SUBJECT_KINDS),
+            "family": text("family of the model"),
+            "budget": text("training budget; NULL for what was not trained here", nullable=True),
+            "tuning": text("'tuned' by search on inner validation, or 'fixed'", values=TUNINGS),
+            "r2_pooled": number("R2 over pooled test clips, mean over dimensions", nullable=True),
+            "r2_pooled_low": number("lower end of its 95 % interval", nullable=True),
+            "r2_pooled_high": number("upper end of its 95 % interval", nullable=True),
+            "pearson_mean": number("correlation, mean over dimensions", nullable=True),
+            "pearson_mean_low": number("lower end of its 95 % interval", nullable=True),
+            "pearson_mean_high": number("upper end of its 95 % interval", nullable=True),
+            "r2_fold_mean": number("R2 per fold, mean over folds and dimensions: the literature's", nullable=True),
+            "pearson_flat_z": number("correlation over 19 z-scored dimensions flattened", nullable=True),
+            "humans_r2": number("r2_pooled on clips played by people", nullable=True),
+            "within_excerpt_r": number("pearson_mean within excerpts, humans only", nullable=True),
+            "within_excerpt_r_low": number("lower end of its 95 % interval", nullable=True),
+            "within_excerpt_r_high": number("upper end of its 95 % interval", nullable=True),
+            "lookup": text("the best lookup of the same split and rule", nullable=True),
+            "lookup_r2": number("its R2, of the kind the split ranks by", nullable=True),
+            "lookup_r": number("its pearson_mean", nullable=True),
+            "lookup_flat_z": number("its pearson_flat_z", nullable=True),
+            "ceiling_r2": number("highest reachable R2: what the raters' agreement allows", nullable=True),
+            "ceiling_r": number("highest reachable mean correlation", nullable=True),
+            "n_seeds": integer("seeds (repeats) that entered", 0),
+            "complete": flag("predictions stand for every test clip of the split"),
+            "caveat": text("what to know before quoting the number", nullable=True),
+        },
+        ("subject", "split", "rule", "tuning"),
     ),
     Table(
         "published",

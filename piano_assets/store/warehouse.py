@@ -1,0 +1,148 @@
+"""The warehouse: one self-contained, read-only DuckDB snapshot of all tables, rebuilt from the parts and swapped in.
+
+DuckDB lets one process write or many read, and refuses even a reader while a writer holds the file. So nobody writes
+the file that people read: a new one is built beside it and renamed over it. Readers that stay (a notebook, a page)
+open `snapshots/<hash>.duckdb`, because a second connection in one process keeps seeing the file it saw first.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import filelock
+import pandas as pd
+import pyarrow as pa
+
+from piano_assets.schemas import TABLES
+from piano_assets.store.parts import Part, Store, digest, published
+
+SQL_TYPES: dict[pa.DataType, str] = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.float32(): "FLOAT",
+    pa.bool_(): "BOOLEAN",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+}
+
+VIEWS: dict[str, str] = {
+    "leaderboard": """
+        SELECT * FROM leaderboard_trials WHERE kind <> 'trial'
+        ORDER BY corpus, split, rule, rank NULLS LAST, r2_pooled DESC NULLS LAST, r2_fold_mean DESC NULLS LAST, subject
+    """,
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A built snapshot: its file, its content hash, the rows of each table, and what was set aside to swap it in."""
+
+    path: Path
+    hash: str
+    rows: dict[str, int]
+    seconds: float
+    rebuilt: bool
+    quarantined: tuple[Path, ...] = ()
+
+
+def snapshot_path(store: Store) -> Path:
+    return store.root / "piano.duckdb"
+
+
+def all_parts(store: Store) -> dict[str, list[Part]]:
+    return {table: list(store.parts(table)) for table in TABLES}
+
+
+def build_snapshot(
+    store: Store, parts: Mapping[str, Sequence[Part]], feature_sets: Mapping[str, Iterable[str]] | None = None
+) -> Snapshot:
+    """Build a snapshot of `parts` (by table) and swap it in; does nothing when their content is what stands there.
+
+    `feature_sets` maps set names to feature names; each becomes a wide view `features_<set>`.
+    One writer at a time: a second one waits for the first.
+    """
+    started = time.perf_counter()
+    sets = {name: tuple(columns) for name, columns in (feature_sets or {}).items()}
+    content = digest(
+        {t: [(p.name, p.content_hash) for p in parts.get(t, ())] for t in TABLES}, VIEWS, sets, duckdb.__version__
+    )
+    target, versioned = snapshot_path(store), store.root / "snapshots" / f"{content}.duckdb"
+    store.root.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(store.root / ".snapshot.lock"):
+        rebuilt = not versioned.exists()
+        if rebuilt:
+            with published(versioned) as temporary:
+                _fill(temporary, store.corpus, parts, sets)
+                temporary.chmod(0o444)
+        quarantined = _set_aside_foreign_wal(target)
+        if rebuilt or not target.exists() or os.stat(target).st_size != os.stat(versioned).st_size:
+            with published(target) as temporary:
+                shutil.copyfile(versioned, temporary)
+                temporary.chmod(0o444)
+    rows = {t: sum(p.n_rows for p in parts.get(t, ())) for t in TABLES}
+    return Snapshot(target, content, rows, time.perf_counter() - started, rebuilt, quarantined)
+
+
+def _fill(path: Path, corpus: str, parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, ...]]) -> None:
+    with duckdb.connect(str(path)) as connection:
+        for name, table in TABLES.items():
+            schema = table.arrow_schema
+            declared = ", ".join(f'"{f.name}" {SQL_TYPES[f.type]}{"" if f.nullable else " NOT NULL"}' for f in schema)
+            connection.execute(f'CREATE TABLE "{name}" (corpus VARCHAR NOT NULL, {declared})')
+            connection.execute(f"COMMENT ON TABLE \"{name}\" IS '{_quoted(table.description)}'")
+            for column, c in table.columns.items():
+                connection.execute(f'COMMENT ON COLUMN "{name}"."{column}" IS \'{_quoted(c.description)}\'')
+            files = [str(p.path) for p in parts.get(name, ())]
+            if files:
+                columns = ", ".join(f'"{c}"' for c in table.columns)
+                connection.execute(
+                    f'INSERT INTO "{name}" SELECT ?, {columns} FROM read_parquet(?, hive_partitioning = false)',
+                    [corpus, files],
+                )
+        for name, query in VIEWS.items():
+            connection.execute(f"CREATE VIEW {name} AS {query}")
+        for name, features in sets.items():
+            chosen = ", ".join(f"max(value) FILTER (feature = '{_quoted(f)}') AS \"{f}\"" for f in features)
+            listed = ", ".join(f"'{_quoted(f)}'" for f in features)
+            connection.execute(
+                f'CREATE VIEW "features_{name}" AS SELECT corpus, clip, {chosen} FROM features'
+                f" WHERE feature IN ({listed}) GROUP BY corpus, clip"
+            )
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _set_aside_foreign_wal(target: Path) -> tuple[Path, ...]:
+    """Move away a write-ahead log that a dead read-write user left: DuckDB would refuse to open the new file with it."""
+    wal = target.with_name(target.name + ".wal")
+    if not wal.exists():
+        return ()
+    away = target.parent / "quarantine" / f"{wal.name}.{time.time_ns()}"
+    away.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(wal, away)
+    return (away,)
+
+
+def latest_snapshot(store: Store) -> Path:
+    """The newest versioned snapshot.
+
+    Raises:
+        FileNotFoundError: nothing was materialized yet; the message says what to do.
+    """
+    found = sorted((store.root / "snapshots").glob("*.duckdb"), key=lambda p: p.stat().st_mtime_ns)
+    if not found:
+        raise FileNotFoundError(f"no snapshot in {store.root}: run `make run`, or materialize the asset `warehouse`")
+    return found[-1]
+
+
+def query(store: Store, sql: str) -> pd.DataFrame:
+    """Run one query on the newest snapshot. Reading cannot change it, and never waits for a writer."""
+    with duckdb.connect(str(latest_snapshot(store)), read_only=True) as connection:
+        return connection.sql(sql).df()

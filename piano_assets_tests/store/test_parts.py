@@ -1,0 +1,123 @@
+"""Parts: validated, atomic, found by key."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from piano_assets.schemas import TABLES, TableError
+from piano_assets.store.parts import Store, digest, published
+
+
+def labels(**changes) -> pd.DataFrame:
+    row = {"clip": "a", "dimension": "timbre_soft_loud", "rule": "clean", "value": 0.5, "standard_error": 0.1}
+    return pd.DataFrame([row | {"n_raters": 3} | changes])
+
+
+@pytest.fixture()
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "synthetic")
+
+
+def test_what_is_written_is_read(store):
+    store.write("labels", labels(), key="k", name="clean")
+    pd.testing.assert_frame_equal(store.read("labels", "clean"), labels(), check_dtype=False)
+
+
+def test_a_part_is_found_by_its_key_only(store):
+    made = store.write("labels", labels(), key="k", name="clean")
+    assert store.part("labels", "clean", key="k") == made
+    assert store.part("labels", "clean", key="other") is None
+    assert store.part("labels", "published") is None
+
+
+def test_ensure_makes_once(store):
+    calls = []
+
+    def make() -> pd.DataFrame:
+        calls.append(1)
+        return labels()
+
+    assert store.ensure("labels", "clean", "k", make)[1]
+    assert not store.ensure("labels", "clean", "k", make)[1]
+    assert store.ensure("labels", "clean", "k2", make)[1]
+    assert len(calls) == 2
+
+
+def test_content_hash_is_of_the_values(store):
+    one = store.write("labels", labels(), key="1", name="one")
+    two = store.write("labels", labels(), key="2", name="two")
+    three = store.write("labels", labels(value=0.51), key="2", name="three")
+    assert one.content_hash == two.content_hash != three.content_hash
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (labels(value=1.5), r"'value'.*less_than_or_equal_to\(1\).*1\.5"),
+        (labels(dimension="warmth"), "'dimension'.*isin.*warmth"),
+        (labels(clip=None), "clip"),
+        (labels().drop(columns="n_raters"), "missing column 'n_raters'"),
+        (labels().assign(mood=1), "unknown column 'mood'"),
+        (labels(n_raters="three"), "three"),
+        (pd.concat([labels(), labels()]), "unique|duplicate"),
+    ],
+)
+def test_a_frame_that_breaks_its_table_is_refused_and_nothing_is_published(store, frame, message):
+    with pytest.raises(TableError, match=message):
+        store.write("labels", frame, key="k", name="clean")
+    assert store.part("labels", "clean") is None
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../b", "", "a b", "a//b", ".hidden", "a/.b"])
+def test_names_cannot_leave_the_folder(store, name):
+    with pytest.raises(ValueError, match="must match"):
+        store.path("labels", name)
+
+
+def test_a_writer_killed_in_the_middle_publishes_nothing(store, tmp_path):
+    target = tmp_path / "file"
+    code = f"""
+        import os, pathlib
+        from piano_assets.store.parts import published
+        with published(pathlib.Path({str(target)!r})) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), 9)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False, timeout=60)
+    assert done.returncode == -9
+    assert not target.exists()
+    with published(target) as temporary:
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+
+
+def test_a_failed_writer_leaves_no_temporary_file(tmp_path):
+    with pytest.raises(RuntimeError), published(tmp_path / "file") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_every_table_can_be_empty_and_every_key_is_a_column():
+    for table in TABLES.values():
+        assert table.violations(table.empty()) == []
+        assert set(table.key) <= set(table.columns)
+        assert isinstance(table.arrow_schema, pa.Schema)
+
+
+def test_digest_does_not_depend_on_order_of_fields():
+    assert digest({"a": 1, "b": (1.5, None)}) == digest({"b": [1.5, None], "a": 1})
+    assert digest(1) != digest("1")
+
+
+def test_shipped_parts_serve_where_the_key_fits(tmp_path, store):
+    shipped = Store(tmp_path / "results")
+    made = shipped.write("labels", labels(), key="k", name="clean")
+    both = Store(store.root, shipped.root)
+    assert both.part("labels", "clean", key="k") == made
+    assert both.part("labels", "clean", key="j") is None
