@@ -176,30 +176,33 @@ def _tuples(value: Any) -> Any:
 
 
 def vary(trial: Trial, changes: Mapping[str, Any]) -> Trial:
-    """Return the trial with dotted fields replaced: `{"model.dropout": 0.3}`.
+    """Return the trial with dotted fields replaced, all at once: `{"model.dropout": 0.3}`.
 
     `model.settings.<name>` sets one setting of a tabular model.
 
     Raises:
         IllegalTrial: a field that does not exist, or an illegal value.
     """
+    return _replace(trial, {path: _tuples(value) for path, value in changes.items()})
+
+
+def _replace(node: Any, changes: Mapping[str, Any]) -> Any:
+    inner: dict[str, dict[str, Any]] = {}
+    outer: dict[str, Any] = {}
     for path, value in changes.items():
-        trial = _replace(trial, path.split("."), _tuples(value), path)
-    return trial
-
-
-def _replace(node: Any, path: list[str], value: Any, whole: str) -> Any:
-    head, rest = path[0], path[1:]
-    _require(
-        dataclasses.is_dataclass(node) and head in {f.name for f in dataclasses.fields(typing.cast(Any, node))},
-        f"unknown field {whole!r}: {type(node).__name__} has no {head!r}",
-    )
-    if head == "settings" and rest:
-        settings = dict(node.settings) | {rest[0]: value}
-        return dataclasses.replace(node, settings=tuple(sorted(settings.items())))
-    if rest:
-        value = _replace(getattr(node, head), rest, value, whole)
-    return dataclasses.replace(node, **{head: value})
+        head, _, rest = path.partition(".")
+        _require(
+            dataclasses.is_dataclass(node) and head in {f.name for f in dataclasses.fields(typing.cast(Any, node))},
+            f"unknown field {path!r}: {type(node).__name__} has no {head!r}",
+        )
+        if rest:
+            inner.setdefault(head, {})[rest] = value
+        else:
+            outer[head] = value
+    for head, below in inner.items():
+        start = outer.get(head, getattr(node, head))
+        outer[head] = tuple(sorted((dict(start) | below).items())) if head == "settings" else _replace(start, below)
+    return dataclasses.replace(node, **outer)
 
 
 def differences(trial: Trial, reference: Trial) -> dict[str, tuple[Any, Any]]:

@@ -120,7 +120,7 @@ def _quoted(text: str) -> str:
 
 
 def _set_aside_foreign_wal(target: Path) -> tuple[Path, ...]:
-    """Move away a write-ahead log that a dead read-write user left: DuckDB would refuse to open the new file with it."""
+    """Move away a write-ahead log that a dead read-write user left; under a new file, DuckDB would refuse it."""
     wal = target.with_name(target.name + ".wal")
     if not wal.exists():
         return ()

@@ -18,7 +18,7 @@ def labels(**changes) -> pd.DataFrame:
     return pd.DataFrame([row | {"n_raters": 3} | changes])
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path) -> Store:
     return Store(tmp_path / "synthetic")
 

@@ -21,7 +21,7 @@ def fill(store: Store, *values: float) -> None:
     build_snapshot(store, all_parts(store))
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path) -> Store:
     store = Store(tmp_path / "synthetic")
     fill(store, 0.25, 0.5)
@@ -47,7 +47,7 @@ def test_nobody_can_write_the_snapshot_by_mode(store):
 
 
 def test_a_foreign_wal_would_lock_everybody_out_and_is_set_aside(store):
-    """A user who opens the snapshot to write and dies leaves a log; with a new file under it, DuckDB refuses to open."""
+    """A user who opens the snapshot to write and dies leaves a log that a new file cannot open with."""
     snapshot_path(store).chmod(0o644)
     dies = (
         "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.execute('CREATE TABLE mine (x INT)');"
