@@ -267,6 +267,16 @@ TABLES: dict[str, Table] = _declare(
         ("method", "rule", "population", "level", "dimension"),
     ),
     Table(
+        "clusters",
+        "Excerpts that share music, directly or through others: the unit of the leak-free split.",
+        {
+            "excerpt": text("work, movement, bars and segment"),
+            "cluster": text("name of its cluster: the first of its excerpts"),
+            "n_clips": integer("performances of the excerpt", 1),
+        },
+        ("excerpt",),
+    ),
+    Table(
         "splits",
         "Which role each clip plays in each fold.",
         {

@@ -1,0 +1,90 @@
+"""What every asset shares: the store as a resource, and publishing a table as a part. No asset stands here."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from piano_assets.schemas import TABLES, Column
+from piano_assets.store.location import open_store
+from piano_assets.store.parts import Part, Store
+
+OWNERS = ["team:piano_assets"]
+
+
+class PianoData(dg.ConfigurableResource):
+    """The data folder of one corpus; parts in it are the truth that Dagster's log mirrors."""
+
+    root: str = os.environ.get("PIANO_DATA", "data")
+    corpus: str = os.environ.get("PIANO_CORPUS", "percepiano")
+
+    def store(self) -> Store:
+        return open_store(self.root, self.corpus)
+
+
+def describe(table: str) -> dict[str, Any]:
+    """Static metadata of a table's asset: its columns, types and meanings, from the one declaration."""
+    columns = [
+        dg.TableColumn(name, c.type, c.description, dg.TableColumnConstraints(not c.nullable, False, _other(c)))
+        for name, c in TABLES[table].columns.items()
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns=columns), "table": table}
+
+
+def _other(c: Column) -> list[str]:
+    found = [f">= {c.low:g}"] if c.low is not None else []
+    found += [f"<= {c.high:g}"] if c.high is not None else []
+    return found + ([f"one of {', '.join(c.values)}"] if c.values and len(c.values) < 8 else [])
+
+
+def spec(table: str, *, group: str, deps: list[str] | None = None, **more: Any) -> dg.AssetSpec:
+    """The asset of one table."""
+    return dg.AssetSpec(
+        table,
+        deps=deps,
+        group_name=group,
+        description=TABLES[table].description,
+        metadata=describe(table),
+        kinds={"parquet"},
+        owners=OWNERS,
+        **more,
+    )
+
+
+def result(part: Part, made: bool, **metadata: Any) -> dg.MaterializeResult:
+    """Tell Dagster about a part: rows, key, and whether it was computed now or reused."""
+    return dg.MaterializeResult(
+        asset_key=part.table,
+        metadata={
+            "dagster/row_count": part.n_rows,
+            "part_key": part.key,
+            "path": dg.MetadataValue.path(str(part.path)),
+            "reused": not made,
+            **metadata,
+        },
+        data_version=dg.DataVersion(part.content_hash),
+    )
+
+
+def publish(
+    store: Store, table: str, key: str, make: Callable[[], pd.DataFrame], name: str = "all", **metadata: Any
+) -> dg.MaterializeResult:
+    """Reuse or make a table that is one part, and tell Dagster about it."""
+    part, made = store.ensure(table, name, key, make)
+    return result(part, made, **metadata)
+
+
+def progress(context: dg.AssetExecutionContext, what: str) -> Callable[[int, int], None]:
+    """A progress callback that logs every tenth of the way."""
+    said = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal said
+        tenth = 10 * done // max(total, 1)
+        if tenth > said:
+            said = tenth
+            context.log.info(f"{what}: {done} of {total}")
+
+    return report
