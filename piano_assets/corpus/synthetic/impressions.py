@@ -21,7 +21,7 @@ WEIGHTS: dict[str, dict[str, float]] = {
     "articulation_short_long": {"legato": 0.7, "pedal_share": 0.5},
     "articulation_soft_hard": {"loudness": 0.8, "legato": -0.3, "soft_share": -0.2},
     "pedal_sparse_saturated": {"pedal_share": 0.8, "pedal_depth": 0.3},
-    "pedal_clean_blurred": {"pedal_late_s": 0.6, "pedal_share": 0.5},
+    "pedal_clean_blurred": {"pedal_overlap": 0.6, "pedal_share": 0.5},
     "timbre_even_colorful": {"dynamic_spread": 0.6, "irregularity": 0.4, "soft_share": 0.3},
     "timbre_shallow_rich": {"pedal_depth": 0.5, "voicing": 0.4, "loudness": 0.3, "height": -0.3},
     "timbre_bright_dark": {"soft_share": 0.5, "loudness": -0.5, "height": -0.4, "minor": 0.3},
@@ -35,7 +35,7 @@ WEIGHTS: dict[str, dict[str, float]] = {
     "mood_optimistic_dark": {"minor": 0.6, "slowness": 0.4, "soft_share": 0.4},
     "mood_low_high_energy": {"loudness": 0.6, "slowness": -0.5, "density": 0.3},
     "mood_honest_imaginative": {"irregularity": 0.5, "dynamic_spread": 0.4, "soft_share": 0.3},
-    "interpretation_doubtful_convincing": {"voicing": 0.5, "dynamic_spread": 0.5, "pedal_late_s": -0.4},
+    "interpretation_doubtful_convincing": {"voicing": 0.5, "dynamic_spread": 0.5, "pedal_overlap": -0.4},
 }
 
 

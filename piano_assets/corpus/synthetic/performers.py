@@ -15,6 +15,8 @@ from piano_assets.corpus.synthetic.themes import MELODY, Score
 
 PEDAL_DOWN = 64
 PEDAL_GAP_S = 0.08
+OVERLAP_S = 0.1
+"""A pedal that is still down so long after the harmony has changed was held over the change."""
 PHRASE_BARS = 4
 SOFT_BARS = 2
 DEADPAN_VELOCITY = 64
@@ -36,10 +38,10 @@ HABITS: dict[str, Habit] = {
     # log of played over notated speed
     "tempo": Habit(mean=0.0, between=0.13, within=0.07, low=-0.5, high=0.5),
     # depth of the phrase-wise tempo arch and of the final slowing, in log tempo
-    "rubato": Habit(mean=0.10, between=0.06, within=0.03, low=0.0, high=0.4),
-    "ritardando": Habit(mean=0.25, between=0.12, within=0.06, low=0.0, high=0.7),
+    "rubato": Habit(mean=0.10, between=0.06, within=0.03, low=0.02, high=0.4),
+    "ritardando": Habit(mean=0.25, between=0.12, within=0.06, low=0.03, high=0.7),
     # unintended deviation from beat to beat (log tempo) and from note to note (s)
-    "unsteadiness": Habit(mean=0.04, between=0.03, within=0.015, low=0.0, high=0.2),
+    "unsteadiness": Habit(mean=0.04, between=0.025, within=0.012, low=0.005, high=0.2),
     "jitter_s": Habit(mean=0.008, between=0.004, within=0.002, low=0.0, high=0.03),
     # mean velocity, height of the phrase-wise dynamic arch, melody above accompaniment, note-to-note noise
     "level": Habit(mean=62.0, between=8.0, within=4.0, low=35.0, high=92.0),
@@ -49,9 +51,10 @@ HABITS: dict[str, Habit] = {
     # sounding over notated length, and the melody's lead
     "gate": Habit(mean=0.82, between=0.16, within=0.07, low=0.35, high=1.08),
     "lead_s": Habit(mean=0.014, between=0.010, within=0.005, low=-0.01, high=0.05),
-    # share of each harmony with the pedal down, how late it is lifted (s), how deep it goes, how high it comes up
+    # share of each harmony with the pedal down, share of harmony changes it is held over, how deep it goes, how high
+    # it comes up
     "pedal_share": Habit(mean=0.60, between=0.24, within=0.10, low=0.05, high=1.0),
-    "pedal_late_s": Habit(mean=0.08, between=0.09, within=0.05, low=0.0, high=0.45),
+    "pedal_overlap": Habit(mean=0.20, between=0.18, within=0.08, low=0.0, high=0.9),
     "pedal_depth": Habit(mean=100.0, between=15.0, within=7.0, low=70.0, high=127.0),
     "pedal_rest": Habit(mean=10.0, between=14.0, within=6.0, low=0.0, high=50.0),
     # share of the two-bar groups played with the soft pedal
@@ -179,8 +182,8 @@ def _pedals(score: Score, clip: dict[str, float], at: Callable, rng: np.random.G
         for start, stop in pairwise(bounds.tolist()):
             down = max(start + PEDAL_GAP_S, ready)
             up = start + PEDAL_GAP_S + clip["pedal_share"] * (stop - start - PEDAL_GAP_S)
-            if clip["pedal_share"] > 0.5:
-                up += clip["pedal_late_s"] + 0.02 * rng.standard_normal()
+            if rng.random() < clip["pedal_overlap"]:
+                up = stop + rng.uniform(2.5, 5.0) * OVERLAP_S
             if up - down < 0.1:
                 continue
             # the foot travels: a few values on the way down and up, as continuous pedals send them
@@ -212,6 +215,13 @@ def _held(times: np.ndarray, values: np.ndarray, end: float) -> tuple[np.ndarray
     return np.concatenate([[0.0], values]), np.diff(edges)
 
 
+def _down_throughout(pedal: np.ndarray, start: float, stop: float) -> bool:
+    """Whether a pedal's movements (n, 3) leave it down from `start` to `stop`."""
+    before = pedal[pedal[:, 0] <= start]
+    during = pedal[(pedal[:, 0] > start) & (pedal[:, 0] <= stop)]
+    return len(before) > 0 and bool(before[-1, 2] >= PEDAL_DOWN and (during[:, 2] >= PEDAL_DOWN).all())
+
+
 def measure(rendition: Rendition, score: Score) -> dict[str, float]:
     """What was really played, and what music it was: the parameters that listeners' answers are made of.
 
@@ -219,7 +229,7 @@ def measure(rendition: Rendition, score: Score) -> dict[str, float]:
         `slowness` (log of played over notated length), `irregularity` (standard deviation of log beat lengths),
         `lead_s`, `loudness` and `dynamic_spread` (mean and standard deviation of velocity), `voicing` (melody minus
         accompaniment), `legato` (median of sounding over available time), `pedal_share`, `pedal_depth` (mean value /
-        127), `pedal_late_s` (mean time that a pedal outlasts a harmony change, at most 1 s), `soft_share`; of the music
+        127), `pedal_overlap` (share of harmony changes that the pedal is held over), `soft_share`; of the music
         `minor`, `height` (mean pitch) and `density` (log of notated notes per second).
     """
     r, melody = rendition, rendition.voice == MELODY
@@ -228,12 +238,7 @@ def measure(rendition: Rendition, score: Score) -> dict[str, float]:
     soft = r.controls[r.controls[:, 1] == SOFT]
     value, seconds = _held(sustain[:, 0], sustain[:, 2], end)
     soft_value, soft_seconds = _held(soft[:, 0], soft[:, 2], end)
-    late = []
-    for change in r.harmony_s[1:]:
-        before = sustain[sustain[:, 0] <= change]
-        lifted = sustain[(sustain[:, 0] > change) & (sustain[:, 2] < PEDAL_DOWN), 0]
-        down = len(before) > 0 and before[-1, 2] >= PEDAL_DOWN
-        late.append(min(1.0, (lifted[0] if len(lifted) else end) - change) if down else 0.0)
+    held_over = [_down_throughout(sustain, change, change + OVERLAP_S) for change in r.harmony_s[1:]]
     notated_s = score.n_beats * 60.0 / score.tempo_bpm
     available = np.interp(score.onset + score.duration, np.arange(len(r.beat_s)), r.beat_s) - np.interp(
         score.onset, np.arange(len(r.beat_s)), r.beat_s
@@ -253,7 +258,7 @@ def measure(rendition: Rendition, score: Score) -> dict[str, float]:
         "legato": float(np.median((r.offset_s - r.onset_s) / available)),
         "pedal_share": float(seconds[value >= PEDAL_DOWN].sum() / end),
         "pedal_depth": float((value * seconds).sum() / end / 127),
-        "pedal_late_s": float(np.mean(late)),
+        "pedal_overlap": float(np.mean(held_over)),
         "soft_share": float(soft_seconds[soft_value >= PEDAL_DOWN].sum() / end),
         "minor": score.minor_share,
         "height": float(score.pitch.mean()),

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 LOWEST, HIGHEST = 1, 7
 BIAS_SD = 0.6
-NOISE_SD = 1.2
+NOISE_SD = 1.4
 NOISE_FACTORS = (0.8, 1.0, 1.2)
 """Some listeners answer more steadily than others: multiples of `NOISE_SD`, equally many listeners each."""
 MIN_CLIPS = 5
