@@ -24,7 +24,7 @@ _LONGEST_RATIO = 4.0
 
 
 def articulation(reading: Reading) -> dict[str, float]:
-    """Durations in seconds; ratios are key-down time over inter-onset interval (1 = legato), Repp (1995, JASA 97:3862)."""
+    """Durations in s. Ratios are key-down time over inter-onset interval, 1 = legato (Repp 1995, JASA 97:3862)."""
     duration = reading.duration
     p10, middle, p90 = quantiles(duration, 0.1, 0.5, 0.9)
     found = {

@@ -29,7 +29,7 @@ def dynamics(reading: Reading) -> dict[str, float]:
     """MIDI velocities (1..127): level, spread, balance of voices and registers, shape and accents."""
     v = reading.velocity
     p5, p10, p25, p50, p75, p90, p95 = quantiles(v, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-    found = {
+    return {
         "dynamics_mean": mean(v),
         "dynamics_sd": sd(v),
         "dynamics_median": p50,
@@ -51,7 +51,6 @@ def dynamics(reading: Reading) -> dict[str, float]:
         **_shape(reading, v),
         **_accents(reading, v),
     }
-    return found
 
 
 def _weighted_mean(v: np.ndarray, weight: np.ndarray) -> float:

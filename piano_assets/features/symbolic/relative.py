@@ -31,6 +31,7 @@ SUFFIX = "_vs_deadpan"
 # Resolutions of the tempo curve, in parts of the excerpt: phrase, bar and beat of an eight-bar excerpt, about.
 PARTS = (4, 8, 16, 32)
 _LARGE = 1.5
+LOG_COMPARED = ("timing_", "articulation_", "dynamics_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,10 +142,10 @@ def _intervals(pairing: Pairing) -> dict[str, float]:
 def _chords(pairing: Pairing) -> dict[str, float]:
     """Spread and leads within chords that are written as simultaneous, in seconds, however far they are rolled."""
     i, j = pairing.notes
-    names = ("spread_mean_s", "spread_median_s", "spread_sd_s", "spread_p90_s", "rolled_share")
-    names += ("melody_lead_mean_s", "melody_lead_sd_s", "bass_lead_mean_s", "bass_lead_sd_s")
     if not len(i):
-        return dict.fromkeys((f"aligned_{n}" for n in names), NAN)
+        leads = ("melody_lead_mean", "melody_lead_sd", "bass_lead_mean", "bass_lead_sd")
+        names = ("spread_mean", "spread_median", "spread_sd", "spread_p90", *leads)
+        return dict.fromkeys((*(f"aligned_{n}_s" for n in names), "aligned_rolled_share"), NAN)
     onset, pitch, position = pairing.performance.onset[i], pairing.reference.pitch[j], pairing.position
     order = np.lexsort((pitch, position))
     start = np.flatnonzero(np.concatenate(([True], np.diff(position[order]) > 0)))
@@ -156,9 +157,17 @@ def _chords(pairing: Pairing) -> dict[str, float]:
     rest = np.maximum(size - 1, 1)
     melody, bass = ((total - x) / rest - x for x in (top, low))
     middle, p90 = quantiles(spread, 0.5, 0.9)
-    values = (mean(spread), middle, sd(spread), p90, share(spread > 0.05), mean(melody[several]), sd(melody[several]))
-    values += (mean(bass[several]), sd(bass[several]))
-    return {f"aligned_{n}": v for n, v in zip(names, values, strict=True)}
+    return {
+        "aligned_spread_mean_s": mean(spread),
+        "aligned_spread_median_s": middle,
+        "aligned_spread_sd_s": sd(spread),
+        "aligned_spread_p90_s": p90,
+        "aligned_melody_lead_mean_s": mean(melody[several]),
+        "aligned_melody_lead_sd_s": sd(melody[several]),
+        "aligned_bass_lead_mean_s": mean(bass[several]),
+        "aligned_bass_lead_sd_s": sd(bass[several]),
+        "aligned_rolled_share": share(spread > 0.05),
+    }
 
 
 def _velocities(pairing: Pairing) -> dict[str, float]:
@@ -230,14 +239,15 @@ def _durations(pairing: Pairing) -> dict[str, float]:
 
 
 def differences(own: dict[str, float], deadpan: dict[str, float]) -> dict[str, float]:
-    """Each feature minus the deadpan rendition's; the log ratio for seconds, rates and counts per second.
+    """Each feature minus the deadpan rendition's; the log ratio for durations in seconds and rates of notes.
 
+    Pedal and asynchrony are subtracted even where they are in seconds: a deadpan rendition mostly has none.
     NaN where either is undefined, or where a log ratio needs a positive value and finds none.
     """
     found = {}
     for name, value in own.items():
         other = deadpan[name]
-        if name.endswith(("_s", "_per_s")) and "lead" not in name and "overlap" not in name:
+        if name.startswith(LOG_COMPARED) and name.endswith("_s") and "overlap" not in name and "gap" not in name:
             found[name + SUFFIX] = math.log(value / other) if value > 0 and other > 0 else NAN
         else:
             found[name + SUFFIX] = value - other
