@@ -121,7 +121,7 @@ def _events(midi: mido.MidiFile) -> tuple[list[_Note], list[_Move], list[tuple[i
                 tempos.append((tick, message.tempo))
         last_tick = max(last_tick, tick)
     for events in (notes, controls, tempos):
-        events.sort(key=itemgetter(0))  # type: ignore[attr-defined]  # stable: file order within a tick
+        events.sort(key=itemgetter(0))  # stable: file order within a tick
     struck = any(velocity for *_, velocity in notes)
     return notes if struck else [], controls, tempos, last_tick
 
