@@ -1,0 +1,142 @@
+"""Named feature sets, and the matrix that a model learns from."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+SYMBOLIC_RENDERING = "midi"
+RELATIVE_SUFFIX = "_vs_deadpan"
+
+MFCC = tuple(f"mfcc_{i:02d}" for i in range(13))
+SPECTRAL = tuple(f"spectral_{n}_{s}" for n in ("centroid", "rolloff", "bandwidth") for s in ("mean", "std"))
+TEMPORAL = ("tempo", "onset_rate", "beat_consistency")
+HARMONIC = (
+    *(f"tonnetz_{i}" for i in range(6)),
+    "chroma_entropy",
+    "chroma_flux",
+    "key_strength",
+    "harmonic_energy",
+    "percussive_energy",
+    "harmonic_ratio",
+)
+_MOST_NAMED = 5
+
+
+class FeaturesMissing(ValueError):
+    """A feature table that lacks what a set needs; the message names clips and features."""
+
+
+def _audio(*names: str) -> Callable[[str, str], bool]:
+    wanted = frozenset(names)
+    return lambda source, feature: source == "audio" and feature in wanted
+
+
+FEATURE_SETS: dict[str, Callable[[str, str], bool]] = {
+    "spectral_only": _audio(*SPECTRAL),
+    "mfcc_only": _audio(*MFCC),
+    "temporal_only": _audio(*TEMPORAL),
+    "harmonic_only": _audio(*HARMONIC),
+    "all_traditional": lambda source, feature: source == "audio",
+    "symbolic": lambda source, feature: source == "symbolic",
+    "symbolic_absolute": lambda source, feature: source == "symbolic" and not feature.endswith(RELATIVE_SUFFIX),
+    "all": lambda source, feature: True,
+}
+"""Set -> does it hold the feature of this (source, name)? `all_traditional` has 65 features."""
+
+# What must be there for a set to be whole; the sets of all features of a source take what the table holds.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "spectral_only": SPECTRAL,
+    "mfcc_only": MFCC,
+    "temporal_only": TEMPORAL,
+    "harmonic_only": HARMONIC,
+}
+# Sources without which a set would silently be another one.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "all_traditional": ("audio",),
+    "symbolic": ("symbolic",),
+    "symbolic_absolute": ("symbolic",),
+    "all": ("audio", "symbolic"),
+}
+
+
+def feature_set(name: str) -> Callable[[str, str], bool]:
+    """The membership rule (source, feature) -> bool of a set.
+
+    Raises:
+        KeyError: an unknown name; the message lists the known ones.
+    """
+    if name not in FEATURE_SETS:
+        raise KeyError(f"unknown feature set {name!r}; known: {', '.join(FEATURE_SETS)}")
+    return FEATURE_SETS[name]
+
+
+def design_matrix(
+    features: pd.DataFrame, set_name: str, clips: Sequence[str], rendering: str = "modal"
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pivot the long table `features` into a matrix of one set: (X (n_clips, n_features) float64, names).
+
+    Rows follow `clips`, columns are sorted by source and name; NULL becomes NaN. Audio features are taken from
+    `rendering`; symbolic ones have rendering `midi` whatever the audio. Other clips and renderings are ignored.
+
+    Raises:
+        KeyError: an unknown set.
+        FeaturesMissing: a clip lacks a row of a feature, a feature of the set is not in the table at all, or a
+            feature has two rows for one clip.
+    """
+    belongs = feature_set(set_name)
+    source_code, sources = pd.factorize(features["source"])
+    feature_code, names = pd.factorize(features["feature"])
+    rendering_code, renderings = pd.factorize(features["rendering"])
+    kind = feature_code.astype(np.int64) * len(sources) + source_code
+    present = np.unique(kind)
+    # By source, then name, so that the order of rows in a file decides nothing.
+    wanted = sorted((str(sources[k % len(sources)]), str(names[k // len(sources)]), int(k)) for k in present)
+    wanted = [w for w in wanted if belongs(w[0], w[1])]
+    _check_set(set_name, wanted, rendering)
+
+    column_of = np.full(len(names) * len(sources), -1, np.int64)
+    column_of[[k for _, _, k in wanted]] = np.arange(len(wanted))
+    is_symbolic = (sources == "symbolic")[source_code]
+    right = np.where(
+        is_symbolic, (renderings == SYMBOLIC_RENDERING)[rendering_code], (renderings == rendering)[rendering_code]
+    )
+    column = np.where(right, column_of[kind], -1)
+    use = np.flatnonzero(column >= 0)
+    column = column[use]
+    clip_code, known = pd.factorize(features["clip"])
+    row = pd.Index(clips).get_indexer(pd.Index(known))[clip_code[use]]
+    inside = row >= 0
+    row, column, use = row[inside], column[inside], use[inside]
+
+    x = np.full((len(clips), len(wanted)), np.nan)
+    rows_found = np.bincount(row * len(wanted) + column, minlength=x.size).reshape(x.shape)
+    _check_rows(rows_found, list(clips), [w[1] for w in wanted], set_name, rendering)
+    x[row, column] = features["value"].to_numpy(np.float64, na_value=np.nan)[use]
+    return x, tuple(name for _, name, _ in wanted)
+
+
+def _check_set(set_name: str, wanted: list[tuple[str, str, int]], rendering: str) -> None:
+    found = {name for _, name, _ in wanted}
+    missing = [name for name in REQUIRED.get(set_name, ()) if name not in found]
+    missing += [f"any {source} feature" for source in SOURCES.get(set_name, ()) if source not in {w[0] for w in wanted}]
+    if missing:
+        raise FeaturesMissing(
+            f"feature set {set_name!r} (rendering {rendering!r}): the table lacks {_some(missing, 'feature(s)')}"
+        )
+
+
+def _check_rows(rows_found: np.ndarray, clips: list[str], names: list[str], set_name: str, rendering: str) -> None:
+    for wrong, words in ((rows_found == 0, "lacks"), (rows_found > 1, "has more than one row of")):
+        if wrong.any():
+            which_clips = [clips[k] for k in np.flatnonzero(wrong.any(axis=1))]
+            which_names = [names[k] for k in np.flatnonzero(wrong.any(axis=0))]
+            raise FeaturesMissing(
+                f"feature set {set_name!r} (rendering {rendering!r}): the table {words} "
+                f"{_some(which_names, 'feature(s)')} for {_some(which_clips, 'clip(s)')}"
+            )
+
+
+def _some(items: list[str], noun: str) -> str:
+    more = ", ..." if len(items) > _MOST_NAMED else ""
+    return f"{len(items)} {noun} ({', '.join(items[:_MOST_NAMED])}{more})"

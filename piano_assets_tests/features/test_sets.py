@@ -1,0 +1,103 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from piano_assets.features import sets
+from piano_assets.features.sets import FEATURE_SETS, FeaturesMissing, design_matrix, feature_set
+
+SYMBOLIC = ("timing_a", "timing_a_vs_deadpan", "dynamics_b")
+
+
+def long_table(clips, audio, symbolic=SYMBOLIC, renderings=("modal",), seed=0):
+    rng = np.random.default_rng(seed)
+    rows = [(c, r, f, "audio") for c in clips for r in renderings for f in audio]
+    rows += [(c, "midi", f, "symbolic") for c in clips for f in symbolic]
+    frame = pd.DataFrame(rows, columns=["clip", "rendering", "feature", "source"])
+    frame.insert(3, "value", rng.normal(size=len(frame)))
+    return frame
+
+
+@pytest.fixture(scope="module")
+def traditional():
+    from piano_assets.features.traditional import TRADITIONAL
+
+    return TRADITIONAL
+
+
+def test_the_matrix_is_pandas_pivot(traditional):
+    clips = ["b", "a", "c"]
+    frame = long_table(clips, traditional).sample(frac=1, random_state=1)
+    x, names = design_matrix(frame, "all", clips)
+    want = frame.pivot(index="clip", columns="feature", values="value").loc[clips, list(names)].to_numpy()
+    np.testing.assert_array_equal(x, want)
+    assert x.dtype == np.float64
+    assert x.shape == (3, len(traditional) + len(SYMBOLIC))
+
+
+def test_counts_and_members_of_the_sets(traditional):
+    frame = long_table(["a"], traditional)
+    n = {name: len(design_matrix(frame, name, ["a"])[1]) for name in FEATURE_SETS}
+    assert n == {
+        "spectral_only": 6,
+        "mfcc_only": 13,
+        "temporal_only": 3,
+        "harmonic_only": 12,
+        "all_traditional": 65,
+        "symbolic": 3,
+        "symbolic_absolute": 2,
+        "all": 68,
+    }
+    for subset in sets.REQUIRED.values():
+        assert set(subset) <= set(traditional)
+
+
+def test_renderings_are_kept_apart():
+    frame = long_table(["a", "b"], sets.TEMPORAL, renderings=("modal", "fluidsynth"))
+    for rendering in ("modal", "fluidsynth"):
+        x, names = design_matrix(frame, "all", ["a", "b"], rendering)
+        for column, name in enumerate(names):
+            own = "midi" if name in SYMBOLIC else rendering
+            row = frame[(frame["clip"] == "b") & (frame["feature"] == name) & (frame["rendering"] == own)]
+            assert x[1, column] == row["value"].item()
+
+
+def test_null_becomes_nan():
+    frame = long_table(["a", "b"], ())
+    frame.loc[frame["feature"] == "timing_a", "value"] = None
+    x, names = design_matrix(frame, "symbolic", ["a", "b"])
+    assert np.isnan(x[:, names.index("timing_a")]).all()
+    assert np.isfinite(np.delete(x, names.index("timing_a"), axis=1)).all()
+
+
+def test_order_of_rows_decides_nothing():
+    frame = long_table(["a", "b"], sets.HARMONIC)
+    x, names = design_matrix(frame, "all", ["a", "b"])
+    y, other = design_matrix(frame.iloc[::-1], "all", ["a", "b"])
+    assert names == other
+    np.testing.assert_array_equal(x, y)
+
+
+def test_what_is_missing_is_named():
+    frame = long_table(["a", "b"], sets.TEMPORAL)
+    with pytest.raises(FeaturesMissing, match=r"lacks .*tempo.* for 1 clip\(s\) \(z\)"):
+        design_matrix(frame, "temporal_only", ["a", "z"])
+    hole = frame.drop(frame.index[(frame["clip"] == "b") & (frame["feature"] == "onset_rate")])
+    with pytest.raises(FeaturesMissing, match=r"1 feature\(s\) \(onset_rate\) for 1 clip\(s\) \(b\)"):
+        design_matrix(hole, "temporal_only", ["a", "b"])
+    with pytest.raises(FeaturesMissing, match=r"lacks 1 feature\(s\) \(tempo\)"):
+        design_matrix(frame[frame["feature"] != "tempo"], "temporal_only", ["a"])
+    with pytest.raises(FeaturesMissing, match="any audio feature"):
+        design_matrix(frame[frame["source"] == "symbolic"], "all", ["a"])
+    with pytest.raises(FeaturesMissing, match="fluidsynth"):
+        design_matrix(frame, "temporal_only", ["a"], "fluidsynth")
+
+
+def test_a_repeated_row_is_refused():
+    frame = long_table(["a", "b"], sets.TEMPORAL)
+    with pytest.raises(FeaturesMissing, match="more than one row"):
+        design_matrix(pd.concat([frame, frame.iloc[[0]]]), "all", ["a", "b"])
+
+
+def test_an_unknown_set_is_refused():
+    with pytest.raises(KeyError, match="known: spectral_only"):
+        feature_set("best")
