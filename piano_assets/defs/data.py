@@ -39,10 +39,10 @@ def _other(c: Column) -> list[str]:
     return found + ([f"one of {', '.join(c.values)}"] if c.values and len(c.values) < 8 else [])
 
 
-def spec(table: str, *, group: str, deps: list[str] | None = None, **more: Any) -> dg.AssetSpec:
-    """The asset of one table."""
+def spec(table: str, *, group: str, deps: list[str] | None = None, name: str = "", **more: Any) -> dg.AssetSpec:
+    """The asset of one table, or of a part of it under a name of its own."""
     return dg.AssetSpec(
-        table,
+        name or table,
         deps=deps,
         group_name=group,
         description=TABLES[table].description,
@@ -53,10 +53,10 @@ def spec(table: str, *, group: str, deps: list[str] | None = None, **more: Any) 
     )
 
 
-def result(part: Part, made: bool, **metadata: Any) -> dg.MaterializeResult:
+def result(part: Part, made: bool, asset: str = "", **metadata: Any) -> dg.MaterializeResult:
     """Tell Dagster about a part: rows, key, and whether it was computed now or reused."""
     return dg.MaterializeResult(
-        asset_key=part.table,
+        asset_key=asset or part.table,
         metadata={
             "dagster/row_count": part.n_rows,
             "part_key": part.key,
@@ -69,14 +69,20 @@ def result(part: Part, made: bool, **metadata: Any) -> dg.MaterializeResult:
 
 
 def publish(
-    store: Store, table: str, key: str, make: Callable[[], pd.DataFrame], name: str = "all", **metadata: Any
+    store: Store,
+    table: str,
+    key: str,
+    make: Callable[[], pd.DataFrame],
+    name: str = "all",
+    asset: str = "",
+    **more: Any,
 ) -> dg.MaterializeResult:
     """Reuse or make a table that is one part, and tell Dagster about it."""
     part, made = store.ensure(table, name, key, make)
-    return result(part, made, **metadata)
+    return result(part, made, asset, **more)
 
 
-def progress(context: dg.AssetExecutionContext, what: str) -> Callable[[int, int], None]:
+def progress(context: Any, what: str) -> Callable[[int, int], None]:
     """A progress callback that logs every tenth of the way."""
     said = -1
 

@@ -1,0 +1,42 @@
+# Every target sets up .venv first; PYTHON must be 3.11 or 3.12.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export DAGSTER_HOME := $(CURDIR)
+
+.PHONY: run test smoke ui check bench clean install
+
+run: install  ## everything once, then the leaderboard
+	$(BIN)/piano run
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@date +%s > .install-started
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; assert (3, 11) <= v < (3, 13), f"PYTHON must be 3.11 or 3.12, is {v}"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $(READY)
+	@echo "installed in $$(( $$(date +%s) - $$(cat .install-started) )) s"; rm -f .install-started
+
+test: install  ## the whole suite, under 10 minutes on 2 cores
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+smoke: install  ## every config, two epochs on eight clips, on a small synthetic corpus
+	$(BIN)/piano smoke
+
+ui: install  ## the Dagster UI on loopback
+	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+
+check: install  ## style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## every speed claim beside its peer; results in benchmarks/results
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:  ## remove the environment and caches; data stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,205 @@
+"""The command line: `piano run`, `sweep`, `leaderboard`, `sql`, `describe`."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from piano_assets.store.location import open_store
+
+if TYPE_CHECKING:
+    import dagster as dg
+    import pandas as pd
+
+console = Console(soft_wrap=True)
+ROOT = Path(__file__).parents[1]
+
+
+def instance() -> "dg.DagsterInstance":
+    """Dagster's own storage: `DAGSTER_HOME`, else the folder of `dagster.yaml`, which the project's root has.
+
+    Raises:
+        click.ClickException: there is no `dagster.yaml`.
+    """
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(ROOT)))
+    if not (home / "dagster.yaml").is_file():
+        raise click.ClickException(f"DAGSTER_HOME={home} has no dagster.yaml: call piano from the project's root")
+    import dagster as dg
+
+    return dg.DagsterInstance.get()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """What makes a model hear a piano performance as listeners do?
+
+    PIANO_CORPUS (percepiano or synthetic) and PIANO_DATA (default: data) say which corpus and where.
+    """
+
+
+@main.command()
+def run() -> None:
+    """Do everything once: corpus, sound, features, quick-start models, results; then print the leaderboard."""
+    from piano_assets.corpus.obtain import obtain
+    from piano_assets.corpus.source import SourceError
+    from piano_assets.defs import planner
+
+    store = open_store()
+    try:
+        obtain(store.corpus, store.root)
+    except SourceError as error:
+        console.print(f"[bold red]PercePiano cannot be had:[/] {error}")
+        console.print("Going on with the synthetic corpus, whose truth is known, in a data folder of its own.")
+        store = open_store(corpus="synthetic")
+    _stages(store.corpus, lambda: planner.quickstart(store))
+    _print_leaderboard(store.corpus, None)
+    console.print(f"\nDatabase: {store.root / 'piano.duckdb'}   (read it: piano sql 'FROM leaderboard')")
+    console.print(f"Report:   {store.root / 'report.html'}")
+    console.print("UI:       make ui, then open http://localhost:3000")
+
+
+@main.command()
+@click.argument("configs", nargs=-1)
+@click.option("--seeds", type=click.IntRange(1), help="At most so many seeds of each config.")
+@click.option("--dry-run", is_flag=True, help="Only say what is missing.")
+def sweep(configs: tuple[str, ...], seeds: int | None, dry_run: bool) -> None:
+    """Train what is missing of CONFIGS (or comparisons; default: the whole catalogue), then refresh the results."""
+    from piano_assets.defs import planner
+
+    store = open_store()
+    chosen = _resolve(configs)
+    todo = planner.missing(store, planner.owed(store, chosen, seeds))
+    console.print(f"{len(todo)} of {len(planner.owed(store, chosen, seeds))} partitions are missing")
+    for task in todo if dry_run else []:
+        console.print(f"  {task.partition}")
+    if not dry_run:
+        _stages(store.corpus, lambda: planner.owed(store, chosen, seeds))
+
+
+@main.command()
+def smoke() -> None:
+    """Train every config for two epochs on eight clips (networks), on a small synthetic corpus in data/smoke."""
+    from piano_assets.defs import planner
+
+    os.environ["PIANO_DATA"] = str(Path(os.environ.get("PIANO_DATA", "data")) / "smoke")
+    store = open_store(corpus="synthetic")
+    wanted = [c for c, t in planner.catalogue().items() if t.optimisation is None or t.budget == "smoke"]
+    _stages("synthetic", lambda: planner.owed(store, wanted, 1))
+
+
+@main.command()
+@click.option("--split", help="Only this split.")
+def leaderboard(split: str | None) -> None:
+    """Print the leaderboard: every score with protocol, interval, lookup and ceiling."""
+    _print_leaderboard(open_store().corpus, split)
+
+
+@main.command()
+@click.argument("query")
+@click.option("--csv", is_flag=True, help="Print comma-separated values.")
+def sql(query: str, csv: bool) -> None:
+    """Run QUERY on the newest snapshot. Reading never waits for a writer."""
+    import duckdb
+
+    from piano_assets.store.warehouse import query as run_query
+
+    try:
+        frame = run_query(open_store(), query)
+    except (duckdb.Error, FileNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
+    if csv:
+        click.echo(frame.to_csv(index=False), nl=False)
+    else:
+        _print(frame)
+
+
+@main.command()
+@click.argument("config")
+def describe(config: str) -> None:
+    """Show one trial: its fields, what it changes, and which of its partitions stand."""
+    from piano_assets.catalogue.comparisons import COMPARISONS, arm_configs, changed_fields
+    from piano_assets.catalogue.tables import to_json
+    from piano_assets.defs import planner
+
+    known = planner.catalogue()
+    if config not in known:
+        raise click.ClickException(f"config {config!r} is not in the catalogue; known: {', '.join(sorted(known))}")
+    trial, store = known[config], open_store()
+    console.print(f"[bold]{config}[/]   trial {trial.key}   family {trial.family}   budget {trial.budget}")
+    console.print_json(to_json(trial))
+    for comparison in COMPARISONS:
+        for arm, (owner, _) in arm_configs(comparison).items():
+            if owner == config:
+                changes = {f: new for f, (new, _) in changed_fields(comparison, arm).items()}
+                console.print(f"arm [bold]{arm}[/] of {comparison.name}: {changes or 'the reference'}")
+                console.print(f"  {comparison.hypothesis}")
+    for task in planner.owed(store, [config]):
+        part = planner.standing(store, task)
+        console.print(f"  {task.partition}: {'stands, part ' + part.key if part else 'missing'}")
+
+
+def _resolve(names: tuple[str, ...]) -> list[str] | None:
+    """Configs of the named configs and comparisons; None for all."""
+    from piano_assets.catalogue.comparisons import COMPARISONS, arm_configs
+    from piano_assets.defs import planner
+
+    if not names:
+        return [c for c, t in planner.catalogue().items() if t.budget != "smoke"]
+    arms = {c.name: [config for config, _ in arm_configs(c).values()] for c in COMPARISONS}
+    known = planner.catalogue()
+    chosen: list[str] = []
+    for name in names:
+        if name not in arms and name not in known:
+            raise click.ClickException(f"{name!r} is neither a comparison ({', '.join(arms)}) nor a config")
+        chosen += arms.get(name, [name])
+    return list(dict.fromkeys(chosen))
+
+
+def _stages(corpus: str, tasks) -> None:
+    from piano_assets.defs.data import PianoData
+    from piano_assets.defs.quickstart import StageFailed, stages
+
+    piano = PianoData(root=os.environ.get("PIANO_DATA", "data"), corpus=corpus)
+    started, done = time.perf_counter(), []
+    try:
+        for stage in stages(instance(), piano, tasks, lambda text: console.print(f"[dim]{text}[/]")):
+            done.append(stage)
+            console.print(f"[green]{stage.name}[/] done in {stage.seconds:.0f} s")
+    except StageFailed as error:
+        raise click.ClickException(f"{error}. What was published stays; call again to go on.") from error
+    table = Table(title=f"wall time, {corpus}")
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    for stage in done:
+        table.add_row(stage.name, f"{stage.seconds:.1f}")
+    table.add_row("all", f"{time.perf_counter() - started:.1f}")
+    console.print(table)
+
+
+def _print_leaderboard(corpus: str, split: str | None) -> None:
+    from piano_assets.report.board import board_text
+    from piano_assets.store.warehouse import query
+
+    frame = query(open_store(corpus=corpus), "FROM leaderboard")
+    for table in board_text(frame if split is None else frame[frame["split"] == split]):
+        console.print(table)
+
+
+def _print(frame: "pd.DataFrame") -> None:
+    table = Table()
+    for column in frame.columns:
+        table.add_column(str(column))
+    for row in frame.head(200).itertuples(index=False):
+        table.add_row(*("" if v is None or v != v else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+    console.print(table)
+    if len(frame) > 200:
+        console.print(f"... {len(frame) - 200} more rows (use --csv)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The quick start: corpus, sound, features, models, results, in this order, each stage a run of its own.
+
+Each stage is an ordinary Dagster run of the instance, so the UI shows what happened. The order cannot be one asset job:
+partitions that log themselves one by one produce no outputs for a downstream step of the same run.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from piano_assets.defs import planner
+from piano_assets.defs.data import PianoData
+from piano_assets.defs.training import CONFIGS, batch_config, sweep
+from piano_assets.ensembles.recipes import RECIPES
+
+CORPUS = ["percepiano_source", "clips", "notes", "controls", "clusters", "ratings", "labels", "noise_ceiling"]
+FEATURES = ["symbolic_features", "audio_features"]
+TABLES = ["trials", "comparisons", "arms", "published", "lookups"]
+RESULTS = ["subjects", "scores", "tests", "leaderboard", "report", "warehouse"]
+
+
+class StageFailed(RuntimeError):
+    """A stage of the quick start that did not succeed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One finished stage and its wall time."""
+
+    name: str
+    seconds: float
+
+
+def stages(
+    instance: dg.DagsterInstance,
+    piano: PianoData,
+    tasks: Callable[[], list[planner.Task]],
+    say: Callable[[str], None],
+) -> Iterator[Stage]:
+    """Run the stages one after the other; yields each as it is done.
+
+    Raises:
+        StageFailed: a stage failed; what it published stays, and the next call goes on from there.
+    """
+    from piano_assets.definitions import build_defs
+
+    job = build_defs({"piano": piano}).get_implicit_global_asset_job_def()
+
+    def materialize(names: list[str], partition: str | None = None) -> None:
+        done = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(n) for n in names],
+            partition_key=partition,
+            raise_on_error=False,
+        )
+        _require(done.success, f"{', '.join(names)}: see run {done.run_id}")
+
+    def train() -> None:
+        todo = planner.missing(piano.store(), tasks())
+        instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for t in todo}))
+        batches = planner.plan(todo)
+        for number, batch in enumerate(batches, 1):
+            say(f"batch {number} of {len(batches)}: {', '.join(t.partition for t in batch)}")
+            done = sweep.execute_in_process(
+                instance=instance, resources={"piano": piano}, run_config=batch_config(batch), raise_on_error=False
+            )
+            _require(done.success, f"batch {number}: see run {done.run_id}")
+
+    def results() -> None:
+        materialize(TABLES)
+        for recipe in RECIPES:
+            materialize(["ensembles", "ensemble_weights"], recipe)
+        materialize(RESULTS)
+
+    def features() -> None:
+        materialize(FEATURES)
+        materialize(["spectrograms"], "log_mel_128")
+
+    for name, run in (
+        ("corpus", lambda: materialize([*CORPUS, "splits", "leaks"])),
+        ("sound", lambda: materialize(["audio"])),
+        ("features", features),
+        ("models", train),
+        ("results", results),
+    ):
+        say(f"stage {name}")
+        started = time.perf_counter()
+        run()
+        yield Stage(name, time.perf_counter() - started)
+
+
+def _require(success: bool, message: str) -> None:
+    if not success:
+        raise StageFailed(message)

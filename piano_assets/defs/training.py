@@ -1,0 +1,123 @@
+"""Assets of the training: checkpoints, history and predictions, partitioned by configuration and seed.
+
+Dagster would cut a selection of partitions along its smaller dimension, so the mechanism is the batch job: one run
+with its partitions in the run config. A selection in the UI works all the same. Either way each finished partition is
+logged at once, by hand, so that a run that dies leaves a true log behind.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import dagster as dg
+
+from piano_assets.defs.data import OWNERS, PianoData, describe, progress
+from piano_assets.defs.planner import SEEDS, Task, tasks_of
+from piano_assets.store.parts import Part, Store
+
+GROUP = "training"
+CONFIGS = dg.DynamicPartitionsDefinition(name="config")
+PARTITIONS = dg.MultiPartitionsDefinition(
+    {"config": CONFIGS, "seed": dg.StaticPartitionsDefinition([str(s) for s in SEEDS])}
+)
+ASSET_NAMES = ("checkpoints", "history", "predictions")
+DEPS = ["labels", "splits", "symbolic_features", "audio_features", "spectrograms"]
+DESCRIPTIONS = {
+    "checkpoints": "The fitted models of one trial and seed, in safe formats with their records (seed 0 is kept).",
+    "history": "Learning curves of one trial and seed, epoch by epoch.",
+    "predictions": "Out-of-fold predictions of one trial and seed: the truth that every score is computed from.",
+}
+
+
+def train(context: Any, store: Store, tasks: Iterable[Task], log: Callable[[dg.AssetMaterialization], None]) -> None:
+    """Train what is missing and log each partition as it stands; go on after a failure, and name the failed at the end.
+
+    Raises:
+        dagster.Failure: some partitions failed.
+    """
+    from piano_assets.training.run import run_trial
+
+    tasks = list(tasks)
+    failed: list[str] = []
+    for number, task in enumerate(tasks, 1):
+        try:
+            done = run_trial(task.trial, task.config, task.seed, store, progress=progress(context, task.partition))
+        except (ValueError, OSError, RuntimeError) as error:
+            failed.append(f"{task.partition}: {type(error).__name__}: {error}")
+            context.log.error(failed[-1])
+            continue
+        how = "stood already" if done.reused else f"trained in {done.seconds:.1f} s"
+        context.log.info(f"{number} of {len(tasks)}: {task.partition} {how}")
+        run = store.part("runs", done.part_name, key=done.part_key)
+        for event in materializations(store, task, run) if run else []:
+            log(event)
+    if failed:
+        raise dg.Failure(f"{len(failed)} of {len(tasks)} partitions failed: " + "; ".join(failed))
+
+
+def materializations(store: Store, task: Task, run: Part) -> list[dg.AssetMaterialization]:
+    """The three events that mirror one finished partition."""
+    events = []
+    for name in ASSET_NAMES:
+        part = run if name == "checkpoints" else store.part(name, run.name, key=run.key)
+        metadata: dict[str, Any] = {"part_key": run.key, "split": task.trial.split, "label_rule": task.trial.label_rule}
+        if name == "checkpoints":
+            metadata["path"] = dg.MetadataValue.path(str(store.root / "checkpoints" / run.name))
+        elif part is not None:
+            metadata |= {"dagster/partition_row_count": part.n_rows, "path": dg.MetadataValue.path(str(part.path))}
+        tags = {"dagster/data_version": part.content_hash if part else run.key, "dagster/code_version": run.key}
+        events.append(dg.AssetMaterialization(name, partition=task.partition, metadata=metadata, tags=tags))
+    return events
+
+
+def _spec(name: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        name,
+        deps=DEPS,
+        group_name=GROUP,
+        description=DESCRIPTIONS[name],
+        metadata=describe(name) if name != "checkpoints" else {},
+        kinds={"torch", "scikitlearn"},
+        owners=OWNERS,
+        # Outputs are optional because the events are logged by hand, one partition at a time.
+        skippable=True,
+    )
+
+
+@dg.multi_asset(
+    specs=[_spec(name) for name in ASSET_NAMES],
+    partitions_def=PARTITIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    can_subset=True,
+    pool="gpu",
+    name="trials",
+)
+def trials(context: dg.AssetExecutionContext, piano: PianoData):
+    """Train the selected configurations and seeds."""
+    train(context, piano.store(), tasks_of(str(k) for k in context.partition_keys), context.log_event)
+    yield from ()
+
+
+class Batch(dg.Config):
+    """Partition keys, `<config>|<seed>`, of one batch."""
+
+    partitions: list[str]
+
+
+@dg.op(pool="gpu", tags={"kind": "training"})
+def train_batch(context: dg.OpExecutionContext, piano: PianoData, config: Batch) -> None:
+    """Train one batch of partitions; those whose parts stand are reused in milliseconds."""
+    train(context, piano.store(), tasks_of(config.partitions), context.log_event)
+
+
+@dg.job(description="Train one batch of partitions. `piano sweep` and the nightly schedule plan the batches.")
+def sweep() -> None:
+    train_batch()
+
+
+def batch_config(tasks: Iterable[Task]) -> dict[str, Any]:
+    """Run config of one batch."""
+    return {"ops": {"train_batch": {"config": {"partitions": [t.partition for t in tasks]}}}}
+
+
+ASSETS = [trials]
+JOBS = [sweep]

@@ -1,0 +1,180 @@
+"""The report: one HTML file that opens without a network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from piano_assets.dimensions import NAMES
+from piano_assets.report.board import HEAD, board_rows, protocols
+from piano_assets.report.plots import (
+    data_uri,
+    dimension_bars,
+    learning_curves,
+    predicted_against_rated,
+    protocol_forest,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with its title and what it shows."""
+
+    name: str
+    title: str
+    note: str
+    figure: "Figure"
+
+
+def best_subject(board: pd.DataFrame, split: str = "cluster", rule: str = "clean") -> str | None:
+    """The first ranked subject of a protocol; None where nothing is ranked."""
+    ranked = board[(board["split"] == split) & (board["rule"] == rule) & board["rank"].notna()]
+    return None if ranked.empty else str(ranked.sort_values("rank")["subject"].iloc[0])
+
+
+def result_plots(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
+    """The plots of the best subject of our own protocol, and the learning curves of every network.
+
+    Args:
+        tables: leaderboard, scores, noise_ceiling, predictions, labels, clips, subjects, history, trials by name.
+    """
+    plots = []
+    subject = best_subject(tables["leaderboard"])
+    if subject is not None:
+        plots += [_scatter(subject, tables), _bars(subject, tables)]
+    configs = tables["trials"].set_index("trial")["config"]
+    for (trial, seed), rows in tables["history"].groupby(["trial", "seed"], sort=True):
+        config = configs.get(trial, trial)
+        plots.append(
+            Plot(
+                f"learning_curves.{config}.{seed}",
+                f"Learning curves: {config}, seed {seed}",
+                "One line per fold; the epoch with the best inner validation r is kept.",
+                learning_curves(rows, f"{config}, seed {seed}, split of its trial"),
+            )
+        )
+    return plots
+
+
+def _scatter(subject: str, tables: Mapping[str, pd.DataFrame]) -> Plot:
+    subjects = tables["subjects"]
+    mine = {subject, *subjects["subject"][(subjects["config"] == subject) & (subjects["seed"] == 0)]}
+    chosen = tables["predictions"]
+    chosen = chosen[chosen["subject"].isin(mine) & (chosen["role"] == "test") & (chosen["split"] == "cluster")]
+    chosen = chosen[(chosen["repeat"] == chosen["repeat"].min()) & (chosen["tuning"] == chosen["tuning"].max())]
+    pred = chosen.pivot_table(index="clip", columns="dimension", values="value", observed=True)
+    labels = tables["labels"]
+    target = labels[labels["rule"] == "clean"].pivot(index="clip", columns="dimension", values="value")
+    target = target.reindex(pred.index)
+    target["deadpan"] = tables["clips"].set_index("clip")["deadpan"].reindex(pred.index)
+    title = f"{subject}: split cluster, clean labels, first repeat, {len(pred)} clips"
+    note = "Every clip was predicted by a model that never saw its music."
+    return Plot(
+        "predicted_against_rated", "Predicted against rated", note, predicted_against_rated(pred, target, title)
+    )
+
+
+def _bars(subject: str, tables: Mapping[str, pd.DataFrame]) -> Plot:
+    scores = tables["scores"]
+    where = (
+        (scores["split"] == "cluster")
+        & (scores["rule"] == "clean")
+        & (scores["population"] == "all")
+        & (scores["level"] == "global")
+        & (scores["metric"] == "pearson_mean")
+        & scores["dimension"].isin(NAMES)
+    )
+    kind = tables["subjects"].set_index("subject")["kind"]
+    rows = scores[where]
+    mine = rows[rows["subject"] == subject].sort_values("tuning").drop_duplicates("dimension", keep="last")
+    lookups = rows[rows["subject"].map(kind) == "lookup"].groupby("dimension")["value"].max()
+    ceiling = tables["noise_ceiling"]
+    ceiling = ceiling[
+        (ceiling["method"] == "split_half")
+        & (ceiling["rule"] == "clean")
+        & (ceiling["population"] == "all")
+        & (ceiling["level"] == "global")
+    ].set_index("dimension")["max_r"]
+    mine = mine.assign(lookup=mine["dimension"].map(lookups), ceiling=mine["dimension"].map(ceiling))
+    title = f"{subject}: correlation by dimension, split cluster, clean labels"
+    note = "Red: the best predictor that hears nothing. Green: what the raters' agreement allows."
+    return Plot("dimensions", "By dimension", note, dimension_bars(mine, title))
+
+
+def render(corpus: str, tables: Mapping[str, pd.DataFrame], plots: list[Plot]) -> str:
+    """The report as HTML."""
+    import jinja2
+
+    board, clips, quarantine = tables["leaderboard"], tables["clips"], tables["quarantine"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("template.html").render(
+        corpus=corpus,
+        n_clips=len(clips),
+        n_humans=int((~clips["deadpan"]).sum()),
+        n_excerpts=clips["excerpt"].nunique(),
+        n_clusters=clips["cluster"].nunique(),
+        n_quarantined=len(quarantine),
+        head=HEAD,
+        boards=[_block(title, rows) for title, rows in protocols(board)],
+        plots=[{"title": p.title, "note": p.note, "uri": data_uri(p.figure)} for p in plots],
+        tables=[_tests(tables["tests"]), _leaks(tables["leaks"]), _quarantine(quarantine)],
+    )
+
+
+def _block(title: str, rows: pd.DataFrame) -> dict[str, Any]:
+    metric = "r2_pooled" if rows["aggregation"].iloc[0] == "pooled" else "r2_fold_mean"
+    plot = data_uri(protocol_forest(rows, metric, title)) if rows[metric].notna().any() else None
+    caveats = [(r.subject, r.caveat) for r in rows.itertuples() if r.caveat]
+    return {"title": title, "rows": board_rows(rows), "plot": plot, "caveats": caveats}
+
+
+def _tests(tests: pd.DataFrame) -> dict[str, Any]:
+    primary = tests[tests["is_primary"]]
+    rows = [
+        (
+            r.comparison,
+            r.arm,
+            r.reference,
+            f"{r.estimate:+.3f} [{r.ci_low:+.3f}, {r.ci_high:+.3f}]",
+            f"{r.p_holm:.3f}",
+            "" if pd.isna(r.mde) else f"{r.mde:.3f}",
+            r.verdict,
+        )
+        for r in primary.itertuples()
+    ]
+    return {
+        "title": "Tests",
+        "note": "Arm minus reference in mean r: two-way clustered t, Holm within the comparison. "
+        "mde: the difference that 80 % of such studies would detect.",
+        "head": ("comparison", "arm", "reference", "difference [95 %]", "p (Holm)", "mde", "verdict"),
+        "rows": rows,
+    }
+
+
+def _leaks(leaks: pd.DataFrame) -> dict[str, Any]:
+    wide = leaks.pivot_table(index="split", columns="kind", values="share")
+    rows = [(split, *(f"{100 * v:.0f} %" for v in row)) for split, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    return {
+        "title": "What each split leaks",
+        "note": "Mean share of test clips with a relative in training, by kind of kinship.",
+        "head": ("split", *wide.columns),
+        "rows": rows,
+    }
+
+
+def _quarantine(quarantine: pd.DataFrame) -> dict[str, Any]:
+    counts = quarantine.groupby(["source", "rule"], sort=True)
+    rows = [(source, rule, str(len(g)), str(g["item"].iloc[0])) for (source, rule), g in counts]
+    return {
+        "title": "Quarantine",
+        "note": "What was set aside, by rule; every item is in the table of that name.",
+        "head": ("source", "rule", "items", "first"),
+        "rows": rows,
+    }

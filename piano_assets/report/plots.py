@@ -1,0 +1,136 @@
+"""Plots of results, as matplotlib figures. Each shows its protocol, and beside a score its interval, lookup and ceiling."""
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from piano_assets.dimensions import NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, SCORE, LOOKUP, CEILING = "#222831", "#2a6f97", "#c8553d", "#6a994e"
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **more) -> tuple["Figure", np.ndarray]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **more)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8, colors=INK)
+    return figure, axes
+
+
+def png(figure: "Figure", dpi: int = 110) -> bytes:
+    """The figure as PNG bytes."""
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=dpi, metadata={"Software": None})
+    return sink.getvalue()
+
+
+def data_uri(figure: "Figure", dpi: int = 110) -> str:
+    """The figure as a data URI, for HTML and Markdown that open without a network."""
+    return "data:image/png;base64," + base64.b64encode(png(figure, dpi)).decode()
+
+
+def predicted_against_rated(pred: pd.DataFrame, target: pd.DataFrame, title: str) -> "Figure":
+    """One panel per dimension: out-of-fold prediction against label, people filled, deadpan hollow.
+
+    Args:
+        pred, target: (n_clips, 19), index clip, columns the dimensions, on the 0..1 scale. `target` may hold a further
+            boolean column `deadpan`.
+    """
+    figure, axes = _figure(12, 9.6, 4, 5, sharex=True, sharey=True)
+    deadpan = target["deadpan"].to_numpy(bool) if "deadpan" in target else np.zeros(len(target), bool)
+    for axis, name in zip(axes.flat, NAMES, strict=False):
+        x, y = target[name].to_numpy(float), pred[name].to_numpy(float)
+        axis.plot([0.1, 1], [0.1, 1], color="#bbbbbb", linewidth=0.8, zorder=0)
+        axis.scatter(x[~deadpan], y[~deadpan], s=4, color=SCORE, alpha=0.45, linewidths=0)
+        axis.scatter(x[deadpan], y[deadpan], s=7, facecolors="none", edgecolors=LOOKUP, linewidths=0.5)
+        fine = np.isfinite(x) & np.isfinite(y)
+        r = np.corrcoef(x[fine], y[fine])[0, 1] if fine.sum() > 2 else np.nan
+        axis.set_title(f"{name}\nr = {r:.2f}", fontsize=7.5, color=INK)
+        axis.set_xlim(0.1, 1)
+        axis.set_ylim(0.1, 1)
+    for axis in list(axes.flat)[len(NAMES) :]:
+        axis.axis("off")
+    figure.supxlabel("mean rating / 7 (blue: people, red rings: deadpan renditions)", fontsize=9)
+    figure.supylabel("out-of-fold prediction", fontsize=9)
+    figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def dimension_bars(rows: pd.DataFrame, title: str) -> "Figure":
+    """Bars per dimension with intervals, a red mark for the best lookup and a green one for the ceiling.
+
+    Args:
+        rows: columns dimension, value, ci_low, ci_high, lookup, ceiling; one row per dimension.
+    """
+    rows = rows.sort_values("value", ascending=True)
+    figure, axes = _figure(8.5, 5.6)
+    axis, y = axes[0, 0], np.arange(len(rows))
+    axis.barh(y, rows["value"], color=SCORE, alpha=0.8, height=0.65)
+    low, high = (rows["value"] - rows["ci_low"]).clip(lower=0), (rows["ci_high"] - rows["value"]).clip(lower=0)
+    axis.errorbar(rows["value"], y, xerr=[low.fillna(0), high.fillna(0)], fmt="none", ecolor=INK, elinewidth=0.9)
+    axis.plot(rows["lookup"], y, "|", color=LOOKUP, markersize=13, markeredgewidth=2, label="best lookup")
+    axis.plot(rows["ceiling"], y, "|", color=CEILING, markersize=13, markeredgewidth=2, label="ceiling")
+    axis.set_yticks(y, rows["dimension"], fontsize=8)
+    axis.axvline(0, color="#999999", linewidth=0.8)
+    axis.set_xlabel("correlation with the label, 95 % interval", fontsize=9)
+    axis.legend(fontsize=8, frameon=False, loc="lower right")
+    axis.set_title(title, fontsize=10, color=INK)
+    return figure
+
+
+def learning_curves(history: pd.DataFrame, title: str) -> "Figure":
+    """Training and validation loss, and validation r, by epoch; one line per fold.
+
+    Args:
+        history: rows of the table `history` of one trial and seed.
+    """
+    figure, axes = _figure(9, 3.2, 1, 2)
+    for _, fold in history.sort_values("epoch").groupby("fold"):
+        epoch = fold["epoch"] + 1
+        axes[0, 0].plot(epoch, fold["train_loss"], color=SCORE, marker=".", linewidth=1, alpha=0.8)
+        axes[0, 0].plot(epoch, fold["valid_loss"], color=LOOKUP, marker=".", linewidth=1, alpha=0.8)
+        axes[0, 1].plot(epoch, fold["valid_r"], color=CEILING, marker=".", linewidth=1, alpha=0.8)
+    axes[0, 0].set_ylabel("loss (blue: training, red: validation)", fontsize=8)
+    axes[0, 1].set_ylabel("mean r on inner validation", fontsize=8)
+    for axis in axes.flat:
+        axis.set_xlabel("epoch", fontsize=8)
+    figure.suptitle(title, fontsize=10, color=INK)
+    return figure
+
+
+def protocol_forest(board: pd.DataFrame, metric: str, title: str) -> "Figure":
+    """Every subject of one protocol with its interval, over the best lookup (red) and the ceiling (green).
+
+    Args:
+        board: rows of `leaderboard` of one split and rule. metric: the column to draw, with `_low` and `_high` if any.
+    """
+    rows = board[board[metric].notna()].iloc[::-1]
+    figure, axes = _figure(8.5, 1.1 + 0.27 * max(len(rows), 3))
+    axis, y = axes[0, 0], np.arange(len(rows))
+    colours = {"published": "#8d6a9f", "lookup": LOOKUP, "ensemble": "#1b4965"}
+    for i, row in zip(y, rows.itertuples(), strict=True):
+        colour = colours.get(str(row.kind), SCORE)
+        value = getattr(row, metric)
+        low, high = getattr(row, f"{metric}_low", np.nan), getattr(row, f"{metric}_high", np.nan)
+        if np.isfinite([low, high]).all():
+            axis.plot([low, high], [i, i], color=colour, linewidth=1.6)
+        axis.plot([value], [i], "o", color=colour, markersize=4.5, mfc=colour if row.kind != "published" else "white")
+    for column, colour, text in (("lookup_r2", LOOKUP, "best lookup"), ("ceiling_r2", CEILING, "ceiling")):
+        found = rows[column].dropna() if metric.startswith("r2") else pd.Series(dtype=float)
+        if len(found):
+            axis.axvline(float(found.iloc[0]), color=colour, linestyle="--", linewidth=1, label=text)
+    axis.set_yticks(y, rows["subject"], fontsize=8)
+    axis.set_xlabel(f"{metric}, 95 % interval", fontsize=9)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8, frameon=False, loc="lower right")
+    axis.set_title(title, fontsize=10, color=INK)
+    return figure
