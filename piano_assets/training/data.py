@@ -1,0 +1,197 @@
+"""What a trial trains on, read from parts alone, and the keys that say whether that was done already.
+
+`data_version`, `part_key` and `done` read file footers only: asking about a finished partition costs milliseconds.
+No torch here: the planner asks these questions in processes that never train.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from piano_assets.catalogue.trial import Trial
+from piano_assets.dimensions import NAMES
+from piano_assets.store.parts import Part, Store, digest
+from piano_assets.versions import CODE_VERSION
+
+_VERSIONED_AS = {"ast": "transformer", "random_forest_founding": "random_forest"}
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """Everything that a trial learns from and predicts, row i of each array being `clips[i]`.
+
+    clips: (n,) text; targets: (n, 19) on the 0..1 scale, NaN where a clip has no label under the trial's rule;
+    roles: (repeat, fold) -> (n,) text; features: (n, n_features) or None, NaN where undefined;
+    frames: (n_all_frames, n_mels) memory-mapped, or None, `frame_rate` of them a second;
+    start, n_frames: (n,) each clip's stretch of `frames`.
+    """
+
+    clips: np.ndarray
+    targets: np.ndarray
+    roles: Mapping[tuple[int, int], np.ndarray]
+    features: np.ndarray | None = None
+    feature_names: tuple[str, ...] = ()
+    frames: np.ndarray | None = None
+    frame_rate: float = 50.0
+    start: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    n_frames: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(n,) True where a clip has all its labels: only such clips are trained on or judged."""
+        return ~np.isnan(self.targets).any(1)
+
+    @property
+    def n_repeats(self) -> int:
+        return 1 + max(repeat for repeat, _ in self.roles)
+
+    def rows(self, repeat: int, fold: int, *roles: str, labelled: bool = True) -> np.ndarray:
+        """Row numbers of the clips that play one of `roles` in a fold (only those with labels, unless told)."""
+        chosen = np.isin(self.roles[repeat, fold], roles)
+        return np.flatnonzero(chosen & self.labelled if labelled else chosen)
+
+
+def part_names(trial: Trial) -> list[tuple[str, str]]:
+    """(table, name) of exactly the parts that the trial reads."""
+    names = [("clips", "all"), ("labels", trial.label_rule), ("splits", trial.split)]
+    if trial.inputs.features:
+        from piano_assets.features.sets import SOURCES
+
+        of = {"symbolic": "symbolic", "audio": f"audio.{trial.inputs.rendering}"}
+        names += [("features", of[source]) for source in SOURCES.get(trial.inputs.features, ("audio",))]
+    if trial.inputs.spectrogram:
+        names.append(("spectrograms", f"{trial.inputs.spectrogram}.{trial.inputs.rendering}"))
+    return names
+
+
+def load(trial: Trial, store: Store) -> TrialData:
+    """Read the parts of a trial.
+
+    Raises:
+        FileNotFoundError: a part is missing; the message says which and how to make it.
+        ValueError: the split names a clip that the corpus does not have, or a clip has no features or frames.
+    """
+    clips = np.sort(store.read("clips", "all", ["clip"])["clip"].to_numpy(dtype=object))
+    targets = _targets(store.read("labels", trial.label_rule), clips)
+    roles = _roles(store.read("splits", trial.split), clips, trial.split)
+    inputs: dict[str, Any] = {}
+    if trial.inputs.features:
+        inputs |= _features(trial, store, clips)
+    if trial.inputs.spectrogram:
+        inputs |= _frames(trial, store, clips)
+    return TrialData(clips, targets, roles, **inputs)
+
+
+def data_version(trial: Trial, store: Store) -> str:
+    """Digest of the content of exactly the parts that the trial reads; footers only.
+
+    Raises:
+        FileNotFoundError: a part is missing.
+    """
+    return digest([[table, name, store.require(table, name).content_hash] for table, name in part_names(trial)])
+
+
+def code_version(trial: Trial) -> int:
+    """The hand-bumped version of the code of the trial's family."""
+    return CODE_VERSION[_VERSIONED_AS.get(trial.family, trial.family)]
+
+
+def device_class(trial: Trial, device: str) -> str:
+    """`cpu` or `cuda`, without a number; tabular models always run on the CPU."""
+    return "cpu" if trial.optimisation is None else device.split(":")[0]
+
+
+def precision_of(trial: Trial, precision: str) -> str:
+    """The precision a trial really runs in: tabular models are float64 whatever is asked for."""
+    return "float64" if trial.optimisation is None else precision
+
+
+def part_key(trial: Trial, seed: int, store: Store, precision: str = "float32", device: str = "cpu") -> str:
+    """Part key: trial, seed, data version, code version, precision and device class."""
+    return digest(
+        trial.key,
+        seed,
+        data_version(trial, store),
+        code_version(trial),
+        precision_of(trial, precision),
+        device_class(trial, device),
+    )
+
+
+def part_name(trial: Trial, config: str, seed: int, precision: str = "float32", device: str = "cpu") -> str:
+    """Name of the parts of one partition: `<config>/<seed>.<precision>-<device class>`."""
+    return f"{config}/{seed}.{precision_of(trial, precision)}-{device_class(trial, device)}"
+
+
+def done(
+    trial: Trial, config: str, seed: int, store: Store, precision: str = "float32", device: str = "cpu"
+) -> Part | None:
+    """The `runs` part of a finished partition, or None; `runs` is written last, so it vouches for the others."""
+    key = part_key(trial, seed, store, precision, device)
+    return store.part("runs", part_name(trial, config, seed, precision, device), key=key)
+
+
+def seeds_of(trial: Trial, n_repeats: int) -> tuple[int, ...]:
+    """The seeds a trial owes: one per repeat of its split, and seed 0 alone where the split has one repeat."""
+    return tuple(range(n_repeats)) if n_repeats > 1 else (0,)
+
+
+def repeat_of(seed: int, n_repeats: int) -> int:
+    """The repeat of the fold assignment that a seed stands for.
+
+    Raises:
+        ValueError: the split has several repeats, but not this one.
+    """
+    if n_repeats > 1 and seed >= n_repeats:
+        raise ValueError(f"seed={seed} must be below the split's {n_repeats} repeats")
+    return seed if n_repeats > 1 else 0
+
+
+def _targets(labels: pd.DataFrame, clips: np.ndarray) -> np.ndarray:
+    wide = labels.pivot(index="clip", columns="dimension", values="value")
+    return wide.reindex(index=clips, columns=list(NAMES)).to_numpy(np.float64)
+
+
+def _roles(splits: pd.DataFrame, clips: np.ndarray, name: str) -> dict[tuple[int, int], np.ndarray]:
+    outer = splits[splits["inner_fold"].isna()]
+    row = pd.Index(clips).get_indexer(outer["clip"])
+    if (row < 0).any():
+        raise ValueError(f"split {name!r}: clip {outer['clip'][row < 0].iloc[0]!r} is not among the corpus's clips")
+    roles = {}
+    for (repeat, fold), rows in outer.assign(row=row).groupby(["repeat", "fold"]):
+        of_clip = np.full(len(clips), "unused", dtype=object)
+        of_clip[rows["row"]] = rows["role"]
+        roles[int(repeat), int(fold)] = of_clip
+    return roles
+
+
+def _features(trial: Trial, store: Store, clips: np.ndarray) -> dict[str, Any]:
+    from piano_assets.features.sets import design_matrix
+
+    long = pd.concat([store.read(t, n) for t, n in part_names(trial) if t == "features"], ignore_index=True)
+    matrix, names = design_matrix(long, str(trial.inputs.features), list(clips), trial.inputs.rendering)
+    return {"features": np.asarray(matrix, np.float64), "feature_names": tuple(names)}
+
+
+def _frames(trial: Trial, store: Store, clips: np.ndarray) -> dict[str, Any]:
+    from piano_assets.features.spectrograms import SPECTROGRAMS, open_spectrograms
+
+    name, rendering = str(trial.inputs.spectrogram), trial.inputs.rendering
+    part = store.require("spectrograms", f"{name}.{rendering}")
+    index = store.read("spectrograms", part.name).set_index("clip")
+    absent = np.setdiff1d(clips, index.index)
+    if len(absent):
+        raise ValueError(f"spectrogram {name}.{rendering}: {len(absent)} clips have none, first {absent[0]!r}")
+    index = index.loc[clips]
+    # The frames lie in the corpus folder that the part came from.
+    folder: Path = part.path.parents[2]
+    return {
+        "frames": open_spectrograms(folder, name, rendering),
+        "frame_rate": SPECTROGRAMS[name].frame_rate,
+        "start": index["start"].to_numpy(np.int64),
+        "n_frames": index["n_frames"].to_numpy(np.int64),
+    }

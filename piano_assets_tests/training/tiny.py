@@ -1,0 +1,110 @@
+"""A tiny corpus in parts, built in memory: 60 clips, a split of 3 folds x 2 repeats, features with gaps, frames."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from piano_assets.catalogue.trial import Encoder, Inputs, Optimisation, Tabular, Trial
+from piano_assets.dimensions import NAMES
+from piano_assets.store.parts import Store
+
+N_CLIPS, N_FOLDS, N_REPEATS, N_FEATURES = 60, 3, 2, 6
+UNLABELLED = "clip_07"
+CLIPS = [f"clip_{i:02d}" for i in range(N_CLIPS)]
+
+RIDGE = Trial(model=Tabular(regressor="ridge", settings=(("alpha", 10.0),)), inputs=Inputs(features="symbolic"))
+SEARCHED = Trial(
+    model=Tabular(regressor="ridge", settings=(("alpha", 10.0),)),
+    inputs=Inputs(features="all"),
+    search=(("model.settings.alpha", (0.1, 10.0, 1e6)),),
+)
+AST = Trial(
+    model=Encoder(depth=1, dim=16, heads=2, head_dim=8, patch_size=8, dropout=0.1),
+    inputs=Inputs(spectrogram="log_mel_128"),
+    optimisation=Optimisation(learning_rate=1e-3, batch_size=8),
+    budget="smoke",
+)
+
+
+def build_store(root: Path) -> Store:
+    """Write the parts that trials read, and the spectrogram file, below `root`."""
+    store, rng = Store(root), np.random.default_rng(5)
+    hidden = rng.normal(size=(N_CLIPS, 3))
+    store.write("clips", _clips(), key="k")
+    store.write("labels", _labels(hidden, rng), key="k", name="clean")
+    store.write("splits", _splits(rng), key="k", name="cluster")
+    store.write("features", _features(hidden, rng, "symbolic", "midi"), key="k", name="symbolic")
+    store.write("features", _features(hidden, rng, "audio", "modal"), key="k", name="audio.modal")
+    n_frames = rng.integers(60, 260, N_CLIPS)
+    start = np.cumsum(n_frames) - n_frames
+    frames = rng.normal(size=(n_frames.sum(), 128)) * 10 - 50
+    frames[:, :40] += 10 * np.repeat(hidden[:, 0], n_frames)[:, None]
+    (root / "spectrograms").mkdir(parents=True)
+    np.save(root / "spectrograms" / "log_mel_128.modal.npy", frames.astype(np.float16))
+    rows = {"clip": CLIPS, "spectrogram": "log_mel_128", "rendering": "modal", "start": start, "n_frames": n_frames}
+    store.write("spectrograms", pd.DataFrame(rows), key="k", name="log_mel_128.modal")
+    return store
+
+
+def _clips() -> pd.DataFrame:
+    constant = {
+        "composer": "Beethoven",
+        "work": "WoO80",
+        "movement": None,
+        "bars": 8,
+        "segment": 1,
+        "excerpt": "e",
+        "cluster": "c",
+        "player": "1",
+        "performer": "p",
+        "deadpan": False,
+        "duration_s": 4.0,
+        "n_notes": 50,
+        "content_hash": "h",
+    }
+    return pd.DataFrame([{"clip": clip, **constant} for clip in reversed(CLIPS)])
+
+
+def _labels(hidden: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+    value = 0.5 + 0.1 * np.tanh(hidden @ rng.normal(size=(3, 19))) + 0.02 * rng.normal(size=(N_CLIPS, 19))
+    frame = pd.DataFrame(
+        {
+            "clip": np.repeat(CLIPS, 19),
+            "dimension": np.tile(NAMES, N_CLIPS),
+            "rule": "clean",
+            "value": value.ravel(),
+            "standard_error": 0.05,
+            "n_raters": 5,
+        }
+    )
+    return frame[frame["clip"] != UNLABELLED]
+
+
+def _splits(rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for repeat in range(N_REPEATS):
+        fold_of = rng.permutation(N_CLIPS) % N_FOLDS
+        for fold in range(N_FOLDS):
+            role = np.where(fold_of == fold, "test", np.where(rng.random(N_CLIPS) < 0.25, "valid", "train"))
+            rows += [
+                {"repeat": repeat, "fold": fold, "inner_fold": None, "clip": c, "role": r}
+                for c, r in zip(CLIPS, role, strict=True)
+            ]
+            # An inner assignment, which trials of the outer level must not mistake for theirs.
+            rows += [{"repeat": repeat, "fold": fold, "inner_fold": 0, "clip": c, "role": "train"} for c in CLIPS]
+    return pd.DataFrame(rows).assign(split="cluster", split_hash="s")
+
+
+def _features(hidden: np.ndarray, rng: np.random.Generator, source: str, rendering: str) -> pd.DataFrame:
+    x = hidden @ rng.normal(size=(3, N_FEATURES)) + 0.3 * rng.normal(size=(N_CLIPS, N_FEATURES))
+    x[rng.random(x.shape) < 0.05] = np.nan
+    return pd.DataFrame(
+        {
+            "clip": np.repeat(CLIPS, N_FEATURES),
+            "rendering": rendering,
+            "feature": np.tile([f"{source}_{k}" for k in range(N_FEATURES)], N_CLIPS),
+            "value": x.ravel(),
+            "source": source,
+        }
+    )
