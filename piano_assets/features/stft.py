@@ -7,8 +7,6 @@ the transpose; the values agree (Hann window, centred frames, zeros beyond both 
 from functools import cache
 
 import numpy as np
-import scipy.fft
-import scipy.signal
 
 _BLOCK = 64
 """Frames transformed at a time: input and output of a block stay in the second-level cache."""
@@ -40,13 +38,15 @@ def stft(y: np.ndarray, n_fft: int = 2048, hop_length: int = 512) -> np.ndarray:
     Returns:
         complex64 (1 + n_samples // hop_length, 1 + n_fft // 2).
     """
+    from scipy.fft import rfft
+
     padded = np.pad(y, n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
     window = _hann(n_fft)
     out = np.empty((len(frames), 1 + n_fft // 2), np.complex64)
     for start in range(0, len(frames), _BLOCK):
         block = slice(start, start + _BLOCK)
-        out[block] = scipy.fft.rfft(frames[block] * window, overwrite_x=True)
+        out[block] = rfft(frames[block] * window, overwrite_x=True)
     return out
 
 
@@ -58,13 +58,15 @@ def istft(spectrum: np.ndarray, n_samples: int, n_fft: int = 2048, hop_length: i
     Returns:
         float32 (n_samples,).
     """
+    from scipy.fft import irfft
+
     overlap = n_fft // hop_length
     window = _hann(n_fft)
     total = np.zeros((len(spectrum) + overlap - 1, hop_length), np.float32)
     weight = np.zeros_like(total)
     squared = np.square(window).reshape(overlap, hop_length)
     for start in range(0, len(spectrum), _BLOCK):
-        frames = scipy.fft.irfft(spectrum[start : start + _BLOCK], n_fft, overwrite_x=False)
+        frames = irfft(spectrum[start : start + _BLOCK], n_fft)
         frames *= window
         parts = frames.reshape(-1, overlap, hop_length)
         for k in range(overlap):
@@ -77,4 +79,5 @@ def istft(spectrum: np.ndarray, n_samples: int, n_fft: int = 2048, hop_length: i
 
 @cache
 def _hann(n: int) -> np.ndarray:
-    return scipy.signal.get_window("hann", n).astype(np.float32)
+    """Periodic Hann window, the one of spectral analysis."""
+    return np.hanning(n + 1)[:-1].astype(np.float32)

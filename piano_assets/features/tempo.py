@@ -1,5 +1,7 @@
 """What the onsets of a recording say: tempo, onset rate, beats. Detection and tracking are librosa's."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -30,7 +32,7 @@ def temporal_features(envelope: np.ndarray, duration_s: float, sample_rate: int,
             "beat_consistency": np.nan,
             "beat_strength": np.nan,
         }
-    rate = {"sr": sample_rate, "hop_length": hop_length}
+    rate: dict[str, Any] = {"sr": sample_rate, "hop_length": hop_length}
     width = int(librosa.time_to_frames(8.0, **rate))
     tempogram = librosa.feature.tempogram(onset_envelope=envelope, win_length=width, **rate)
     tempo = float(librosa.feature.tempo(tg=tempogram, **rate)[0])

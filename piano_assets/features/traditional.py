@@ -8,23 +8,19 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-import numba
 import numpy as np
 import pandas as pd
 
 from piano_assets.corpus.audio import read_audio
 from piano_assets.features.harmony import harmonic_features
-from piano_assets.features.hpss import harmonic_mask
 from piano_assets.features.ordered import ordered_map
-from piano_assets.features.stft import checked, istft, n_frames, stft
+from piano_assets.features.stft import checked, istft, stft
 from piano_assets.features.tempo import temporal_features
 
 SAMPLE_RATE = 22050
 N_FFT, HOP_LENGTH, N_MELS, N_MFCC = 2048, 512, 128, 13
 DELTA_WIDTH = 9
 """Frames of the Savitzky-Golay filter behind the derivatives; shorter recordings have none."""
-ROLLOFF = 0.85
-"""Share of a frame's magnitude that lies below the rolloff frequency."""
 
 MFCC = tuple(f"mfcc_{i:02d}" for i in range(N_MFCC))
 MFCC_DERIVATIVES = tuple(f"mfcc_{order}_{i:02d}" for order in ("delta", "delta2") for i in range(N_MFCC))
@@ -133,46 +129,11 @@ def _cepstral(decibel: np.ndarray) -> dict[str, float]:
 
 
 def _spectral(y: np.ndarray, magnitude: np.ndarray) -> dict[str, float]:
-    moments = _moments(magnitude, SAMPLE_RATE / N_FFT, ROLLOFF)
-    series = [*moments.T, zero_crossing_rate(y)]
+    from piano_assets.features.spectral import spectral_moments, zero_crossing_rate
+
+    moments = spectral_moments(magnitude, SAMPLE_RATE / N_FFT)
+    series = [*moments.T, zero_crossing_rate(y, N_FFT, HOP_LENGTH)]
     return dict(zip(SPECTRAL, [float(f(s)) for s in series for f in (np.mean, np.std)], strict=True))
-
-
-def zero_crossing_rate(y: np.ndarray, threshold: float = 1e-10) -> np.ndarray:
-    """Sign changes per sample in each centred frame, as `librosa.feature.zero_crossing_rate` counts them.
-
-    Values within `threshold` of 0 count as positive. Returns (n_frames,).
-    """
-    negative = y < -threshold
-    crossings = np.concatenate([[0], np.cumsum(negative[1:] != negative[:-1])])
-    start = np.arange(n_frames(len(y), HOP_LENGTH)) * HOP_LENGTH - N_FFT // 2
-    # A frame's first sample has no predecessor in it; beyond both ends the samples repeat and nothing crosses.
-    last = np.clip(start + N_FFT - 1, 0, len(y) - 1)
-    return (crossings[last] - crossings[np.clip(start, 0, len(y) - 1)]) / N_FFT
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _moments(magnitude: np.ndarray, bin_hz: float, share: float) -> np.ndarray:
-    """(n_frames, 3): centroid, rolloff and bandwidth in Hz; 0 where nothing sounds."""
-    n, m = magnitude.shape
-    out = np.zeros((n, 3))
-    for i in range(n):
-        total, first, second = 0.0, 0.0, 0.0
-        for k in range(m):
-            v = np.float64(magnitude[i, k])
-            total += v
-            first += v * k
-            second += v * k * k
-        if total > 0:
-            centroid = first / total
-            out[i, 0] = centroid * bin_hz
-            out[i, 2] = np.sqrt(max(second / total - centroid * centroid, 0.0)) * bin_hz
-            below, k = np.float64(magnitude[i, 0]), 0
-            while below < share * total:
-                k += 1
-                below += magnitude[i, k]
-            out[i, 1] = k * bin_hz
-    return out
 
 
 def _energies(y: np.ndarray, spectrum: np.ndarray, magnitude: np.ndarray) -> dict[str, float]:
@@ -181,6 +142,8 @@ def _energies(y: np.ndarray, spectrum: np.ndarray, magnitude: np.ndarray) -> dic
     The two masks add up to 1 and the transform is linear and invertible, so the percussive samples are what the
     harmonic ones leave: one inverse transform serves both.
     """
+    from piano_assets.features.hpss import harmonic_mask
+
     harmonic = istft(spectrum * harmonic_mask(magnitude), len(y), N_FFT, HOP_LENGTH)
     powers = [float(np.mean(np.square(part, dtype=np.float64))) for part in (harmonic, y - harmonic)]
     return {
