@@ -43,7 +43,7 @@ def load_performances(folder: Path, progress: Callable[[int, int], None] | None 
         FileNotFoundError: there is no such folder, or nothing in it.
         OSError: a file cannot be read from the disk.
     """
-    files = sorted((folder / PERFORMANCES).iterdir())
+    files = sorted(p for p in (folder / PERFORMANCES).iterdir() if p.is_file())
     if not files:
         raise FileNotFoundError(f"{folder / PERFORMANCES}: no performance (*.mid) in this folder")
     kept: dict[str, tuple[ClipName, Performance]] = {}

@@ -1,6 +1,8 @@
 """Where PercePiano's files lie, whether they are all there, and how to get them from their public repository."""
 
+import errno
 import hashlib
+import lzma
 import os
 import shutil
 import tempfile
@@ -29,7 +31,7 @@ MAX_BYTES = 2**30
 _ADVICE = "set PERCEPIANO_DIR to a folder that holds the corpus, or try again later"
 
 # What zipfile raises on a damaged archive, found by mutating archives at random.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, UnicodeDecodeError)
 
 Progress = Callable[[int, int], None]
 
@@ -175,6 +177,10 @@ def _publish(archive: Path, destination: Path, expected: str) -> str | None:
             unpack(archive, unpacked)
         except _DAMAGED as error:
             return f"the archive is damaged: {type(error).__name__} {error}"
+        except OSError as error:
+            if error.errno not in (None, errno.EINVAL):  # a full disk is not the archive's fault
+                raise
+            return f"the archive is damaged: {error}"
         verify(unpacked)
         found = checksum(unpacked)
         if found != expected:
@@ -199,8 +205,10 @@ def unpack(archive: Path, folder: Path) -> None:
                 raise SourceError(f"the archive's member {member.filename!r} would leave its folder")
             inside = PurePosixPath(*path.parts[1:])
             wanted = inside.suffix == ".mid" and inside.parent.as_posix() in (PERFORMANCES, SCORES)
-            if member.is_dir() or not (wanted or inside.as_posix() in (RATINGS_FILE, "LICENSE")):
+            if not (wanted or inside.as_posix() in (RATINGS_FILE, "LICENSE")):
                 continue
+            if member.flag_bits & 1:
+                raise zipfile.BadZipFile(f"member {member.filename!r} is encrypted")
             target = folder / inside
             target.parent.mkdir(parents=True, exist_ok=True)
             with members.open(member) as source, target.open("wb") as sink:
