@@ -27,7 +27,7 @@ def asynchrony(reading: Reading) -> dict[str, float]:
         "asynchrony_melody_lead_sd_s": sd(top),
         "asynchrony_bass_lead_mean_s": mean(low),
         "asynchrony_bass_lead_sd_s": sd(low),
-        "asynchrony_upward_share": share(low > 0) - share(top > 0) if several.any() else NAN,
+        "asynchrony_upward_balance": share(low > 0) - share(top > 0) if several.any() else NAN,
     }
 
 

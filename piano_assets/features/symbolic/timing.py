@@ -124,7 +124,9 @@ def _density(reading: Reading) -> dict[str, float]:
     """Chords in eighths of the excerpt: how unevenly the events are spread, and whether they thin out at the end."""
     if len(reading.chord_start) < 8:
         return {"timing_density_cv": NAN, "timing_density_slope": NAN, "timing_density_end": NAN}
-    counts = np.bincount(np.minimum((reading.position * 8).astype(np.int64), 7), minlength=8) / len(reading.chord_start)
+    # The small addition keeps a chord that lies on a border, up to rounding, on one side of it.
+    eighth = np.minimum((reading.position * 8 + 1e-9).astype(np.int64), 7)
+    counts = np.bincount(eighth, minlength=8) / len(reading.chord_start)
     return {
         "timing_density_cv": ratio(sd(counts), mean(counts)),
         "timing_density_slope": slope(np.arange(8.0), counts),

@@ -68,7 +68,7 @@ def _windows(reading: Reading) -> dict[str, float]:
     if not reading.end > 0:
         names = ("window_key_strength", "window_key_strength_sd", "window_mode", "window_change")
         return dict.fromkeys((f"tonality_{n}" for n in names), NAN)
-    quarter = np.minimum((reading.onset / reading.end * N_WINDOWS).astype(np.int64), N_WINDOWS - 1)
+    quarter = np.minimum((reading.onset / reading.end * N_WINDOWS + 1e-9).astype(np.int64), N_WINDOWS - 1)
     weights = np.zeros((N_WINDOWS, 12))
     np.add.at(weights, (quarter, reading.pitch.astype(np.int64) % 12), reading.duration)
     strength = key_strengths(weights)
