@@ -28,6 +28,9 @@ _AST = f"{_FLAT}; first 2.97 s only; evaluated on random batches that covered ab
 _FOREST = f"{_FLAT}; 4,107 raw spectrogram values, not the 65 features that the text credits"
 
 
+Interval = tuple[float | None, float | None]
+
+
 @dataclass(frozen=True)
 class Result:
     """One published number, in the order of the table's columns."""
@@ -43,8 +46,8 @@ class Result:
     caveat: str
 
 
-def _r2(subject: str, source: str, split: str, value: float, caveat: str, ci: tuple = (None, None)) -> Result:
-    return Result(subject, source, split, "published", "r2_fold_mean", value, *ci, caveat)
+def _r2(subject: str, source: str, split: str, value: float, caveat: str, ci: Interval = (None, None)) -> Result:
+    return Result(subject, source, split, "published", "r2_fold_mean", value, ci[0], ci[1], caveat)
 
 
 def _flat(subject: str, value: float, caveat: str) -> Result:

@@ -39,7 +39,8 @@ def score_table(
     """Score every subject that has complete test predictions.
 
     Args: the tables of those names (`piano_assets.schemas`). `subjects` tells a trial's config; `trials` its label
-        rule. An ensemble is scored by its members' rule (`ensemble_weights`), a lookup by both.
+        rule. An ensemble is scored by its members' rule (`ensemble_weights`), a lookup by the rule it learnt from:
+        `lookup.excerpt_mean` by `clean`, `lookup.excerpt_mean@published` by `published`.
 
     Raises:
         PredictionError: predictions that cannot be scored (see `panel.blocks`).
@@ -76,10 +77,13 @@ def label_rules(
     by_config = {c: json.loads(j)["label_rule"] for c, j in zip(trials["config"], trials["trial_json"], strict=True)}
 
     def of(subject: str, split: str) -> tuple[str, ...]:
+        if subject in by_config:  # an ensemble may name an arm as its member
+            return (by_config[subject],)
         if subject not in kind:
             raise ValueError(f"subject {subject!r} has predictions on {split!r} but no row in the table subjects")
         if kind[subject] == "lookup":
-            return RULES
+            rule = subject.rpartition("@")[2]
+            return (rule,) if rule in RULES else RULES[:1]
         if kind[subject] == "ensemble":
             return _members_rule(subject, split)
         if config[subject] not in by_config:

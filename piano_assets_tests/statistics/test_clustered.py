@@ -6,7 +6,6 @@ from scipy import stats
 
 from piano_assets.metrics.regression import pearson
 from piano_assets.statistics import clustered, influence
-from piano_assets.statistics.multiplicity import corrected
 
 RNG = np.random.default_rng(5)
 N = 240
@@ -132,15 +131,6 @@ def test_sign_flip_equals_all_flips():
 def test_sign_flip_is_never_zero():
     got = clustered.sign_flip(5.0, np.zeros(100), np.arange(100), 99, np.random.default_rng(1))
     assert got == pytest.approx(1 / 100)
-
-
-def test_corrections_by_hand():
-    got = corrected(np.array([0.01, 0.04, 0.03]))
-    np.testing.assert_allclose(got["p_bonferroni"], [0.03, 0.12, 0.09], rtol=1e-12)
-    np.testing.assert_allclose(got["p_holm"], [0.03, 0.06, 0.06], rtol=1e-12)
-    np.testing.assert_allclose(got["p_bh"], [0.03, 0.04, 0.04], rtol=1e-12)
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        corrected(np.array([0.5, np.nan]))
 
 
 def like_the_corpus(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

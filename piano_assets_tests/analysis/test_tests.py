@@ -1,0 +1,168 @@
+"""The table of tests: planted differences, planted nulls, and comparisons that must be refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from piano_assets.analysis.tests import UnfairComparison, comparison_tests
+from piano_assets.dimensions import NAMES
+from piano_assets.metrics.regression import pearson, r2
+from piano_assets.schemas import TABLES
+from piano_assets_tests.analysis import world
+
+RNG = np.random.default_rng(21)
+CLIPS = world.clips(24, 12)
+LABELS, VALUE = world.labels(CLIPS, RNG)
+SPLITS = world.splits(CLIPS)
+
+
+def noisy(spread: float) -> np.ndarray:
+    return (VALUE + RNG.normal(0, spread, VALUE.shape)).astype(np.float32)
+
+
+BASE = noisy(0.10)
+PREDICTED = {
+    "ref": BASE,
+    "good": noisy(0.06),
+    "bad": noisy(0.20),
+    "twin": (BASE + RNG.normal(0, 0.001, VALUE.shape)).astype(np.float32),
+}
+ALL_TRIALS = {
+    name: world.varied(world.TABULAR, model=world.Tabular(regressor=f"r_{name}"))
+    for name in [*PREDICTED, "same", "gone"]
+}
+ALL_TRIALS["elsewhere"] = world.varied(world.TABULAR, split="random")
+COMPARISONS = pd.DataFrame(
+    {"comparison": ["c"], "hypothesis": ["h"], "reference": ["ref"], "search": ["{}"], "margin": [0.02]}
+)
+RUNS = pd.DataFrame({"config": [], "device": [], "precision": [], "status": []}, dtype=object)
+
+
+def arm_frame(*names: str) -> pd.DataFrame:
+    return pd.DataFrame([{"comparison": "c", "arm": n, "config": n, "is_reference": n == "ref"} for n in names])
+
+
+def predicted(**of: np.ndarray) -> pd.DataFrame:
+    return pd.concat(
+        world.predict(f"{name}|{r}", SPLITS, CLIPS, x, repeats=(r,)) for name, x in of.items() for r in (0, 1)
+    )
+
+
+def run(arms: pd.DataFrame, predictions: pd.DataFrame, trials=None, runs=RUNS):
+    subjects = world.subjects(*sorted(predictions["subject"].unique()))
+    tables = (subjects, predictions, LABELS, CLIPS, SPLITS)
+    return comparison_tests(
+        COMPARISONS, arms, world.trials(**(trials or ALL_TRIALS)), runs, *tables, rng=np.random.default_rng(0)
+    )
+
+
+@pytest.fixture(scope="module")
+def result() -> tuple[pd.DataFrame, pd.DataFrame]:
+    arms = arm_frame("ref", "good", "bad", "twin", "same", "gone", "elsewhere")
+    return run(arms, predicted(**PREDICTED, same=BASE))
+
+
+def primary(tests: pd.DataFrame) -> pd.DataFrame:
+    return tests[tests["is_primary"]].set_index("arm")
+
+
+def test_conforms(result):
+    TABLES["tests"].conform(result[0])
+
+
+def test_planted_differences_are_found(result):
+    assert primary(result[0])["verdict"].to_dict() == {"good": "better", "bad": "worse", "twin": "equivalent"}
+
+
+def test_estimates_are_plain_differences(result):
+    tests = result[0]
+    row = primary(tests).loc["good"]
+    want = np.mean(pearson(PREDICTED["good"], VALUE) - pearson(BASE, VALUE))
+    assert row["estimate"] == pytest.approx(want, rel=1e-9)
+    chosen = tests[(tests["arm"] == "good") & (tests["metric"] == "r2_pooled") & (tests["population"] == "all")]
+    got = chosen.set_index("level").at["global", "estimate"]
+    assert got == pytest.approx(np.mean(r2(PREDICTED["good"], VALUE) - r2(BASE, VALUE)), rel=1e-9)
+    per_dimension = tests[(tests["arm"] == "good") & (tests["dimension"] == NAMES[7])]
+    want = (pearson(PREDICTED["good"], VALUE) - pearson(BASE, VALUE))[7]
+    assert per_dimension["estimate"].tolist() == [pytest.approx(want, rel=1e-9)]
+
+
+def test_the_primary_test_and_its_company(result):
+    tests = result[0]
+    row = primary(tests).loc["twin"]
+    assert (row["test"], row["unit"], row["n_units"], row["n_seeds"], row["margin"]) == (
+        "two_way_t", "performer", 12, 2, 0.02)  # fmt: skip
+    assert row["ci_low"] < row["estimate"] < row["ci_high"]
+    company = tests[(tests["arm"] == "twin") & (tests["metric"] == "pearson_mean") & (tests["dimension"] == "mean")]
+    views = company.groupby(["population", "level"])["test"].agg(set)
+    assert len(views) == 4
+    assert all(found == {"two_way_t", "clip_t", "sign_flip_cluster"} for found in views)
+    assert company[company["test"] != "two_way_t"]["p_tost"].isna().all()
+    margins = tests.groupby("metric")["margin"].first().to_dict()
+    assert margins == {"pearson_mean": 0.02, "r2_pooled": 0.03}
+
+
+def test_correction_counts_the_arms_of_the_comparison(result):
+    rows = primary(result[0])
+    np.testing.assert_allclose(rows["p_bonferroni"], (3 * rows["p"]).clip(upper=1), rtol=1e-9)
+    assert (rows["p"] <= rows["p_holm"]).all()
+    assert (rows["p_holm"] <= rows["p_bonferroni"]).all()
+
+
+def test_what_cannot_be_tested_is_listed_with_its_reason(result):
+    reasons = result[1].groupby("arm")["reason"].first().to_dict()
+    assert "no complete predictions of gone" in reasons["gone"]
+    assert "not the reference's protocol (cluster, clean)" in reasons["elsewhere"]
+    assert "predictions are the reference's" in reasons["same"]
+    assert set(reasons) == {"gone", "elsewhere", "same"}
+
+
+def test_only_shared_seeds_are_compared():
+    predictions = pd.concat(
+        [predicted(ref=BASE), world.predict("good|1", SPLITS, CLIPS, PREDICTED["good"], repeats=(1,))]
+    )
+    tests, _ = run(arm_frame("ref", "good"), predictions)
+    assert set(tests["n_seeds"]) == {1}
+
+
+def test_tuned_predictions_are_compared_only_where_both_are_tuned():
+    fixed = predicted(ref=BASE, good=PREDICTED["good"])
+    tuned = predicted(good=PREDICTED["bad"]).assign(tuning="tuned")
+    tests, _ = run(arm_frame("ref", "good"), pd.concat([fixed, tuned]))
+    assert set(tests["tuning"]) == {"fixed"}
+    assert primary(tests).loc["good", "estimate"] > 0
+    reference = predicted(ref=BASE).assign(tuning="tuned")
+    tests, _ = run(arm_frame("ref", "good"), pd.concat([fixed, tuned, reference]))
+    assert set(tests["tuning"]) == {"tuned"}
+    assert primary(tests).loc["good", "estimate"] < 0
+
+
+def test_mixed_budgets_are_refused():
+    trials = ALL_TRIALS | {"good": world.NEURAL, "bad": world.varied(world.NEURAL, budget="smoke")}
+    with pytest.raises(UnfairComparison, match=r"'c' mixes budget among its neural arms \(bad: smoke, good: full\)"):
+        run(arm_frame("ref", "good", "bad"), predicted(**PREDICTED), trials)
+    # One neural arm beside tabular ones is what the comparison of families is about.
+    tests, _ = run(arm_frame("ref", "good"), predicted(**PREDICTED), trials)
+    assert len(tests)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("device", ("cuda:0", "cpu"), "mixes device class"),
+        ("precision", ("bf16", "fp32"), "mixes precision.*bad: fp32, good: bf16"),
+    ],
+)
+def test_mixed_machines_are_refused(column, values, message):
+    trials = ALL_TRIALS | {"good": world.NEURAL, "bad": world.varied(world.NEURAL, label_rule="clean", split="cluster")}
+    runs = pd.DataFrame({"config": ["good", "bad"], "device": "cuda:1", "precision": "bf16", "status": "finished"})
+    run(arm_frame("ref", "good", "bad"), predicted(**PREDICTED), trials, runs)
+    with pytest.raises(UnfairComparison, match=message):
+        run(arm_frame("ref", "good", "bad"), predicted(**PREDICTED), trials, runs.assign(**{column: list(values)}))
+
+
+def test_devices_of_one_class_may_be_compared():
+    trials = ALL_TRIALS | {"good": world.NEURAL}
+    runs = pd.DataFrame({"config": "good", "device": ["cuda:0", "cuda:1"], "precision": "bf16", "status": "finished"})
+    tests, _ = run(arm_frame("ref", "good"), predicted(**PREDICTED), trials, runs)
+    assert len(tests)
