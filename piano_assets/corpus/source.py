@@ -25,6 +25,9 @@ URL = f"https://codeload.github.com/JonghoKimSNU/PercePiano/zip/{COMMIT}"
 CHECKSUM = "db7f243b93aec2b5f82f29e53697271e9710716810db63afa81e606a5d29f73d"
 """`checksum` of the needed files at `COMMIT`."""
 
+BLOCK = 2**14
+"""Bytes written at a time: at most so many are lost when a transfer breaks."""
+
 MAX_BYTES = 2**30
 """Most bytes that a download may have, packed or unpacked (the archive unpacks to 35 MB)."""
 
@@ -149,7 +152,7 @@ def transfer(url: str, part: Path, timeout_s: float, progress: Progress | None =
             length = answer.headers.get("Content-Length", "")
             total = have + int(length) if length.isdigit() else 0
             with part.open("ab" if have else "wb") as file:
-                for block in answer.iter_content(1 << 16):
+                for block in answer.iter_content(BLOCK):
                     have += file.write(block)
                     if have > MAX_BYTES:
                         raise SourceError(f"{url}: more than {MAX_BYTES} bytes came; {_ADVICE}")

@@ -92,7 +92,7 @@ NAMES = st.sampled_from([GOOD, " " + GOOD, GOOD.replace("01", "1"), GOOD.replace
 
 
 @given(st.dictionaries(NAMES, st.tuples(st.booleans(), EDITS), min_size=1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_files_in_are_clips_and_quarantine_rows_out(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("mutated")
     contents = {name: mutated(melody(), edits) if broken else melody() for name, (broken, edits) in files.items()}
@@ -102,9 +102,9 @@ def test_files_in_are_clips_and_quarantine_rows_out(tmp_path_factory, files):
 
 
 @pytest.mark.percepiano
-def test_real_corpus_counts(percepiano_dir):
+def test_real_corpus_counts(loaded_percepiano):
     """Counts from a separate survey of the corpus; 28 groups of files hold the same notes and pedals."""
-    loaded = load_performances(percepiano_dir)
+    loaded = loaded_percepiano
     assert_tables(loaded)
     clips = loaded.clips
     assert loaded.quarantine.empty
