@@ -14,3 +14,23 @@ def percepiano_dir() -> Path:
     if not (folder / "labels" / "total_2rounds.csv").is_file():
         pytest.skip(f"PercePiano is not at {folder}: set PERCEPIANO_DIR")
     return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic corpus of the default size (157 clips, 11 clusters), in PercePiano's layout; read only."""
+    from piano_assets.corpus.synthetic import write_synthetic
+
+    folder = tmp_path_factory.mktemp("corpus") / "synthetic"
+    write_synthetic(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic corpus of 36 clips in 6 clusters; read only."""
+    from piano_assets.corpus.synthetic import TINY, write_synthetic
+
+    folder = tmp_path_factory.mktemp("corpus") / "tiny"
+    write_synthetic(folder, **TINY)
+    return folder
