@@ -54,9 +54,7 @@ def ridge(seed: int, *, alpha: float = 300.0, transform: str = "rank") -> Pipeli
     return _pipeline(_dense(transform), Ridge(alpha=alpha))
 
 
-def kernel_ridge(
-    seed: int, *, alpha: float = 1.0, relative_gamma: float = 0.3, transform: str = "rank"
-) -> Pipeline:
+def kernel_ridge(seed: int, *, alpha: float = 1.0, relative_gamma: float = 0.3, transform: str = "rank") -> Pipeline:
     """Ridge regression in the feature space of a Gaussian kernel (Murphy 2012, sec. 14.4.3)."""
     return _pipeline(_dense(transform), RelativeKernelRidge(alpha=alpha, relative_gamma=relative_gamma))
 

@@ -72,7 +72,9 @@ class Spectra:
         return mean.float(), torch.where(std > 1e-6 * mean.abs().clamp(min=1e-12), std, 1.0).float()
 
 
-def random_crops(spectra: Spectra, index: Tensor, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+def random_crops(
+    spectra: Spectra, index: Tensor, length: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
     """One crop of `length` frames of each clip at `index`, starting anywhere with equal chance.
 
     `generator` lives on the CPU, so that CPU and CUDA draw the same crops. A batch is no longer than its longest clip.

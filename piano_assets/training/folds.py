@@ -69,29 +69,30 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
     _require_rows(trial, fold, train, valid if points else train)
 
     def fitted(point: Trial, rows: np.ndarray) -> Any:
-        assert isinstance(point.model, Tabular) and data.features is not None
+        assert isinstance(point.model, Tabular)
+        assert data.features is not None
         model = build(point.model.regressor, dict(point.model.settings), random_seed(trial, seed, fold, "fit"))
         # Threads share the work, not the result: every tree and booster has its own seed.
         with joblib.parallel_config(backend="threading", n_jobs=threads or joblib.cpu_count()):
             return model.fit(data.features[rows], data.targets[rows])
 
-    tables, members, valid_pred = [], [], {}
+    members, tables = [], []
+    valid_pred: dict[str | None, np.ndarray] = {}
     for label, point in points.items():
         valid_pred[label] = fitted(point, train).predict(data.features[valid])
-        r = mean_r(valid_pred[label], data.targets[valid])
-        members.append(_member(fold, label, reason=f"valid r {r:.4f}"))
+        members.append(_member(fold, label, reason=f"valid r {mean_r(valid_pred[label], data.targets[valid]):.4f}"))
     chosen, own = _choice(trial, points, valid_pred, data.targets[valid])
     both, test = np.concatenate([train, valid]), data.rows(repeat, fold, "test", labelled=False)
     models: dict[str, Any] = {}
-    for tuning, label, point in _kept(trial, points, chosen, own):
+    for tuning, kept, point in _kept(trial, points, chosen, own):
         reused = tuning == TUNED and own == chosen
         models[tuning] = models[FIXED] if reused else fitted(point, both)
-        members.append(_member(fold, tuning, reason=f"refitted on train and valid: {label or 'own settings'}"))
+        members.append(_member(fold, tuning, reason=f"refitted on train and valid: {kept or 'own settings'}"))
         tables.append(_table(fold, data.clips[test], "test", tuning, models[tuning].predict(data.features[test])))
-        if label in valid_pred:
-            tables.append(_table(fold, data.clips[valid], "valid", tuning, valid_pred[label]))
-    kept = TUNED if points else FIXED
-    return FoldResult(pd.concat(tables, ignore_index=True), members, [], models[kept], chosen or FIXED)
+        if kept in valid_pred:
+            tables.append(_table(fold, data.clips[valid], "valid", tuning, valid_pred[kept]))
+    model = models[TUNED if points else FIXED]
+    return FoldResult(pd.concat(tables, ignore_index=True), members, [], model, chosen or FIXED)
 
 
 def fit_network(
@@ -113,9 +114,10 @@ def fit_network(
 
     from piano_assets.models.transformer import SpectrogramTransformer, initialise
     from piano_assets.training.batches import Spectra
-    from piano_assets.training.loop import fit, predict
+    from piano_assets.training.loop import Fit, fit, predict
 
-    assert isinstance(trial.model, Encoder) and data.frames is not None
+    assert isinstance(trial.model, Encoder)
+    assert data.frames is not None
     budget = BUDGETS[trial.budget]
     crop = round(budget.crop_s * data.frame_rate)
     everything = Spectra.of(data, device)
@@ -133,45 +135,49 @@ def fit_network(
         return everything.subset(index)
 
     learning, judging = some(train, "train clips"), some(valid, "valid clips")
+    to_predict = {role: everything.subset(torch.from_numpy(rows)) for role, rows in (("valid", valid), ("test", test))}
     moments = learning.moments()
     points = search_points(trial)
-    own_point = {} if trial in points.values() else {FIXED: trial}
-    members, history, valid_pred, test_pred, states, diverged = [], [], {}, {}, {}, {}
-    n_params = None
-    for label, point in {**points, **own_point}.items():
-        assert isinstance(point.model, Encoder) and point.optimisation is not None
+    fits: dict[str, Fit] = {}
+    pred: dict[str, dict[str | None, np.ndarray]] = {"valid": {}, "test": {}}
+    for label, point in (points if trial in points.values() else {**points, FIXED: trial}).items():
+        assert isinstance(point.model, Encoder)
+        assert point.optimisation is not None
+        # Every point of the search starts from the same weights and sees the same crops.
         model = SpectrogramTransformer(point.model, data.frames.shape[1])
         initialise(model, generator("init"))
         model.to(device).standardise(*moments, learning.targets)
-        result = fit(
+        streams = {"order": generator("order"), "noise": generator("noise", device)}
+        fits[label] = fit(
             model,
             learning,
             judging,
             point.optimisation,
             budget,
             crop=crop,
-            order=generator("order"),
-            noise=generator("noise", device),
+            **streams,
             precision=precision,
             progress=progress,
         )
-        n_params = sum(p.numel() for p in model.parameters())
-        diverged[label] = result.status == "diverged"
-        states[label] = {name: value.cpu().numpy() for name, value in result.best_state.items()}
-        for into, rows in ((valid_pred, valid), (test_pred, test)):
-            spectra = everything.subset(torch.from_numpy(rows))
-            into[label] = predict(model, spectra, crop, point.optimisation.batch_size, precision).cpu().numpy()
-        history += [{"fold": fold, "inner_fold": None, "search_point": label, **row} for row in result.history]
-        members.append(_member(fold, label, result.status, result.best_epoch, _ending(result.status, budget.patience)))
-    chosen, own = _choice(trial, points, valid_pred, data.targets[valid])
-    tables = []
-    for tuning, label, _ in _kept(trial, points, chosen, own or FIXED):
-        assert label is not None
-        tables.append(_table(fold, data.clips[test], "test", tuning, test_pred[label]))
-        tables.append(_table(fold, data.clips[valid], "valid", tuning, valid_pred[label]))
-    kept = chosen or FIXED
+        for role, spectra in to_predict.items():
+            batch_size = point.optimisation.batch_size
+            pred[role][label] = predict(model, spectra, crop, batch_size, precision).cpu().numpy()
+    chosen, own = _choice(trial, points, pred["valid"], data.targets[valid])
+    tables = [
+        _table(fold, data.clips[rows], role, tuning, pred[role][label])
+        for tuning, label, _ in _kept(trial, points, chosen, own or FIXED)
+        for role, rows in (("test", test), ("valid", valid))
+    ]
+    members = [_member(fold, n, f.status, f.best_epoch, _ending(f.status, budget.patience)) for n, f in fits.items()]
+    history = [
+        {"fold": fold, "inner_fold": None, "search_point": n, **row} for n, f in fits.items() for row in f.history
+    ]
+    best = fits[chosen or FIXED]
+    state = {name: value.cpu().numpy() for name, value in best.best_state.items()}
+    n_params = sum(p.numel() for p in model.parameters())
+    diverged = best.status == "diverged"
     frame = pd.concat(tables, ignore_index=True)
-    return FoldResult(frame, members, history, states[kept], kept, diverged[kept], n_params)
+    return FoldResult(frame, members, history, state, chosen or FIXED, diverged, n_params)
 
 
 def _require_rows(trial: Trial, fold: int, train: np.ndarray, valid: np.ndarray) -> None:
@@ -184,7 +190,7 @@ def _require_rows(trial: Trial, fold: int, train: np.ndarray, valid: np.ndarray)
 
 
 def _choice(
-    trial: Trial, points: dict[str, Trial], valid_pred: dict[str, np.ndarray], target: np.ndarray
+    trial: Trial, points: dict[str, Trial], valid_pred: dict[str | None, np.ndarray], target: np.ndarray
 ) -> tuple[str | None, str | None]:
     """(label of the grid point with the best mean r on validation clips, label of the trial's own values)."""
     from piano_assets.training.loop import mean_r

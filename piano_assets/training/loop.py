@@ -25,7 +25,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Fit:
-    """What training leaves: one row per epoch, the best state, its epoch (None: no epoch was finite) and how it ended."""
+    """What training leaves: a row per epoch, the best state, its epoch (None: none was finite) and how it ended."""
 
     history: list[dict[str, Any]]
     best_state: dict[str, Tensor]

@@ -43,8 +43,6 @@ def kept_fold(folder: Path) -> FoldResult | None:
 
 def copy_checkpoints(work: Path, folder: Path) -> int:
     """Publish the models of finished folds as `<folder>/fold<k>`, all at once. Returns how many there were."""
-    import shutil
-
     kept = sorted(fold for fold in work.glob("fold*") if (fold / RECORD).is_file())
     if not kept:
         return 0

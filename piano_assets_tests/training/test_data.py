@@ -72,7 +72,9 @@ def test_frames_are_each_clips_own(store):
 
 
 def test_a_trial_reads_only_what_it_names():
-    names = {n: {f"{t}/{p}" for t, p in part_names(trial)} for n, trial in {"r": RIDGE, "s": SEARCHED, "a": AST}.items()}
+    names = {
+        n: {f"{t}/{p}" for t, p in part_names(trial)} for n, trial in {"r": RIDGE, "s": SEARCHED, "a": AST}.items()
+    }
     common = {"clips/all", "labels/clean", "splits/cluster"}
     assert names["r"] == common | {"features/symbolic"}
     assert names["s"] == common | {"features/symbolic", "features/audio.modal"}
