@@ -260,10 +260,10 @@ def test_neither_excerpt_nor_performer_decides_the_truth(true):
 
 
 def test_same_seed_same_bytes_and_another_seed_other_bytes(tiny_dir, tmp_path):
-    start = time.perf_counter()
+    start = time.process_time()
     write_synthetic(tmp_path / "again", **TINY)
     write_synthetic(tmp_path / "other", rng_seed=1, **TINY)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 5
     first, again, other = digests(tiny_dir), digests(tmp_path / "again"), digests(tmp_path / "other")
     assert first == again
     assert set(first) == set(other)
