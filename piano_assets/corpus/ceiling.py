@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from piano_assets.corpus.labels import HIGHEST_PUBLISHED, published_clip
 from piano_assets.corpus.reliability import Groups, Votes, anova_reliability, split_half_reliability
@@ -31,14 +32,14 @@ def noise_ceiling(
     """Reliability of the labels by two methods, with 95 % intervals (table `noise_ceiling`).
 
     - `split_half`: random halves of the raters, equally many of each round in both; the correlation over clips of the
-      two halves' mean ratings, averaged over `n_splits` halvings and stepped up by Spearman and Brown. Clips rated by
-      one half only do not enter that halving.
+      two halves' mean ratings, averaged over `n_splits` halvings and stepped up by Spearman and Brown
+      (`reliability.split_half_reliability`). Clips rated by one half only do not enter that halving.
     - `anova_icc`: one-way ICC(1,k) for unequal numbers of ratings (`reliability.anova_reliability`).
 
     Level `within_excerpt` centres within excerpts of at least `MIN_CLIPS` clips of the population. Intervals are
-    percentile intervals over `n_bootstrap` resamples of clusters of clips; raters are not resampled. `mean` is the mean
-    over the dimensions; its max_r is the mean of their max_r, so it stands beside a mean correlation. max_r and max_r2
-    are NULL where the reliability is not positive.
+    expanded percentile intervals over `n_bootstrap` resamples of clusters of clips; raters are not resampled. `mean` is
+    the mean over the dimensions; its max_r is the mean of their max_r, so it stands beside a mean correlation. max_r
+    and max_r2 are NULL where the reliability is not positive.
 
     Rounds share no rater: a difference between two rounds' panels in how they use the scale counts as agreement in
     level `global`, never in level `within_excerpt`. `anova_icc` counts every listener's severity as noise, though it
@@ -70,7 +71,7 @@ def noise_ceiling(
             else:
                 estimate, resampled = anova_reliability(part, groups, rng, n_bootstrap)
             head = {"method": method, "rule": rule, "population": population, "level": level}
-            rows += [head | row for row in _rows(estimate, resampled)]
+            rows += [head | row for row in _rows(estimate, resampled, groups.n_effective)]
     columns = [
         "method",
         "rule",
@@ -130,7 +131,7 @@ def _chosen(clips: pd.DataFrame, population: str, level: str) -> np.ndarray:
     return chosen
 
 
-def _rows(estimate: np.ndarray, resampled: np.ndarray) -> list[dict[str, object]]:
+def _rows(estimate: np.ndarray, resampled: np.ndarray, n_effective: float) -> list[dict[str, object]]:
     """Rows of the dimensions and of their mean, from (n_dims,) estimates and (n_bootstrap, n_dims) resampled ones."""
     roots = np.sqrt(np.maximum(estimate, 0.0))
     values = np.r_[estimate, estimate.mean()]
@@ -138,7 +139,7 @@ def _rows(estimate: np.ndarray, resampled: np.ndarray) -> list[dict[str, object]
     for name, value, root, draws in zip(
         (*NAMES, "mean"), values, np.r_[roots, roots.mean()], np.c_[resampled, resampled.mean(axis=1)].T, strict=True
     ):
-        low, high = _percentile_interval(draws)
+        low, high = expanded_percentile_interval(draws, n_effective)
         positive = value > 0
         rows.append(
             {
@@ -153,9 +154,16 @@ def _rows(estimate: np.ndarray, resampled: np.ndarray) -> list[dict[str, object]
     return rows
 
 
-def _percentile_interval(draws: np.ndarray) -> tuple[float | None, float | None]:
+def expanded_percentile_interval(draws: np.ndarray, n: float) -> tuple[float | None, float | None]:
+    """95 % bootstrap percentile interval, widened for n resampled units as Student's t is against the normal.
+
+    Percentile intervals of few units are too short; the quantiles are taken at Phi(-sqrt(n / (n - 1)) t_{.025, n-1})
+    instead of .025. Hesterberg (2015), The American Statistician 69:371, section 5.3. NaN draws do not count; without
+    any other, or with n <= 1, there is no interval.
+    """
     kept = draws[np.isfinite(draws)]
-    if len(kept) == 0:
+    if len(kept) == 0 or n <= 1:
         return None, None
-    low, high = np.quantile(kept, [0.025, 0.975])
+    tail = special.ndtr(-np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, 0.975))
+    low, high = np.quantile(kept, [tail, 1 - tail])
     return float(low), float(high)

@@ -29,11 +29,11 @@ def score_clusters(
 ) -> dict[str, str]:
     """Name the cluster of every excerpt: its alphabetically first member.
 
-    The score of an excerpt is the pitch sequence of its deadpan rendition (the first by name, if there are two), notes
+    The score of an excerpt is the pitch sequence of its deadpan rendition (`Score` before `Score2`), notes
     in order of onset, then pitch. Excerpts are compared within a work only.
 
     Args:
-        clips: table `clips`; the columns clip, work, excerpt and deadpan are read.
+        clips: table `clips`; the columns clip, work, excerpt, player and deadpan are read.
         notes: table `notes`.
         scores: pitch sequences of excerpts of which no deadpan rendition is among the clips (`read_scores`).
 
@@ -108,7 +108,7 @@ def read_scores(folder: Path, clips: pd.DataFrame) -> dict[str, tuple[int, ...]]
 
 
 def _deadpan_pitches(clips: pd.DataFrame, notes: pd.DataFrame) -> dict[str, tuple[int, ...]]:
-    chosen = clips[clips["deadpan"]].sort_values("clip").drop_duplicates("excerpt")
+    chosen = clips[clips["deadpan"]].sort_values(["player", "clip"]).drop_duplicates("excerpt")
     excerpt = dict(zip(chosen["clip"], chosen["excerpt"], strict=True))
     played = notes[notes["clip"].isin(excerpt)].sort_values(["clip", "onset_s", "pitch"], kind="stable")
     return {excerpt[clip]: tuple(group.tolist()) for clip, group in played.groupby("clip")["pitch"]}
