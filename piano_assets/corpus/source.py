@@ -155,6 +155,7 @@ def transfer(url: str, part: Path, timeout_s: float, progress: Progress | None =
                 for block in answer.iter_content(BLOCK):
                     have += file.write(block)
                     if have > MAX_BYTES:
+                        part.unlink()
                         raise SourceError(f"{url}: more than {MAX_BYTES} bytes came; {_ADVICE}")
                     if progress is not None:
                         progress(have, total)

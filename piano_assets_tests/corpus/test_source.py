@@ -275,6 +275,18 @@ def test_lasting_fault_is_an_error_and_leaves_nothing_published(fetch, tmp_path,
     assert len(server.asked) == requests
 
 
+@pytest.mark.parametrize(("limit", "message"), [(CUT, "bytes came"), (len(ARCHIVE), None)])
+def test_size_is_limited(fetch, tmp_path, monkeypatch, limit, message):
+    monkeypatch.setattr("piano_assets.corpus.source.MAX_BYTES", limit)
+    _, run = fetch(good)
+    if message is None:
+        assert_published(run())
+    else:
+        with pytest.raises(SourceError, match=message):
+            run()
+        assert_nothing_published(tmp_path)
+
+
 def test_nobody_listens(tmp_path):
     with pytest.raises(SourceError, match="PERCEPIANO_DIR"):
         download(tmp_path / "source", "http://127.0.0.1:9/x.zip", attempts=2, timeout_s=0.2, backoff_s=0.01)
