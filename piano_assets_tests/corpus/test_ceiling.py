@@ -220,7 +220,7 @@ def test_votes_by_both_rules():
 
 
 def test_the_synthetic_truth_is_covered(synthetic_dir):
-    """Over 12 generated corpora 97 to 99 % of the intervals cover; this one corpus and seed are fixed, so no false alarm."""
+    """Of 12 generated corpora 97 to 99 % of the intervals cover; this corpus and seed are fixed: no false alarm."""
     from piano_assets.corpus.clusters import score_clusters
     from piano_assets.corpus.loading import load_performances
     from piano_assets.corpus.ratings import read_ratings
