@@ -1,11 +1,6 @@
 """Notes and pedals to sound: two renderers behind one function, and the writer of a corpus' audio."""
 
-from collections.abc import Callable
+from piano_assets.corpus.rendering.registry import RENDERERS
+from piano_assets.corpus.rendering.write import RECORDED, render_corpus
 
-import numpy as np
-
-from piano_assets.corpus.rendering.fluidsynth import render_fluidsynth
-from piano_assets.corpus.rendering.modal import render_modal
-
-RENDERERS: dict[str, Callable[..., np.ndarray]] = {"modal": render_modal, "fluidsynth": render_fluidsynth}
-"""name -> render(performance, sample_rate=22050) -> float32 (n_samples,) mono in [-1, 1]."""
+__all__ = ["RECORDED", "RENDERERS", "render_corpus"]

@@ -30,7 +30,8 @@ def fundamental(pitch: int) -> float:
 def inharmonicity(pitch: int) -> float:
     """Inharmonicity coefficient B of a key: a bass and a treble branch, each log-linear in the key number.
 
-    Rigaud, David & Daudet (2013), J. Acoust. Soc. Am. 133:3107, eq. 9-11, with the asymptotes given there.
+    Rigaud, David & Daudet (2013), J. Acoust. Soc. Am. 133:3107: the two-bridge model with the mean
+    asymptotes of the pianos measured there.
     """
     return float(np.exp(9.26e-2 * pitch - 13.64) + np.exp(-8.47e-2 * pitch - 5.82))
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from piano_assets.corpus.audio import AudioError, find_recording, read_audio
 from piano_assets.corpus.performance import Performance
-from piano_assets.corpus.rendering import RENDERERS
+from piano_assets.corpus.rendering.registry import RENDERERS
 from piano_assets.schemas import TABLES
 
 RECORDED = "recorded"
