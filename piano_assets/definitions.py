@@ -1,23 +1,5 @@
-"""The definitions that Dagster loads. Nothing heavy is imported here: every Dagster process pays for it."""
+"""The definitions that Dagster loads."""
 
-from typing import Any
-
-import dagster as dg
-
-from piano_assets.defs import checks, corpus, data, features, jobs, results, training
-
-
-def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
-    """All definitions; tests pass their own resources."""
-    return dg.Definitions(
-        assets=[*corpus.ASSETS, *features.ASSETS, *training.ASSETS, *results.ASSETS],
-        asset_checks=checks.CHECKS,
-        jobs=[*training.JOBS, *jobs.JOBS],
-        schedules=jobs.SCHEDULES,
-        sensors=jobs.SENSORS,
-        resources={"piano": data.PianoData(), **(resources or {})},
-        executor=dg.in_process_executor,
-    )
-
+from piano_assets.defs.build import build_defs
 
 defs = build_defs()

@@ -99,7 +99,7 @@ def finite_weights(piano: PianoData) -> dg.AssetCheckResult:
 @dg.asset_check(
     asset="scores",
     additional_deps=["predictions"],
-    description="Every subject predicts exactly the test clips of its split; incomplete ones are named, never averaged.",
+    description="Every subject predicts exactly its split's test clips; incomplete ones are named, never averaged.",
 )
 def complete_subjects(piano: PianoData) -> dg.AssetCheckResult:
     from piano_assets.analysis.panel import completeness, units
@@ -116,9 +116,7 @@ def complete_subjects(piano: PianoData) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(
-    asset="leaderboard", description="No subject scores above the ceiling's interval: that would be a leak."
-)
+@dg.asset_check(asset="leaderboard", description="No score lies above the ceiling: that would be a leak.")
 def below_the_ceiling(piano: PianoData) -> dg.AssetCheckResult:
     store = piano.store()
     board, ceiling = store.read("leaderboard_trials"), store.read("noise_ceiling")

@@ -186,7 +186,7 @@ def splits(context: dg.AssetExecutionContext, piano: PianoData):
 def audio(context: dg.AssetExecutionContext, piano: PianoData):
     """Render every clip with the built-in modal piano; real recordings in the corpus' `audio/` folder win."""
     from piano_assets.corpus.performance import performances as assemble
-    from piano_assets.corpus.rendering import render_corpus
+    from piano_assets.corpus.rendering.write import render_corpus
 
     store = piano.store()
 

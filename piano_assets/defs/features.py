@@ -1,5 +1,7 @@
 """Assets of the features: what a model may be told about a clip."""
 
+from pathlib import Path
+
 import dagster as dg
 import pandas as pd
 
@@ -47,10 +49,10 @@ def audio_features(context: dg.AssetExecutionContext, piano: PianoData):
     yield publish(store, "features", wanted, make, "audio.modal", "audio_features")
 
 
-def sound_files(store: Store) -> dict:
-    """Path of each clip's audio file, by clip."""
+def sound_files(store: Store) -> dict[str, Path]:
+    """Path of each clip's audio file, relative to the corpus folder, by clip."""
     rows = store.read("audio", "modal")
-    return {clip: store.root / path for clip, path in zip(rows["clip"], rows["path"], strict=True)}
+    return {clip: Path(path) for clip, path in zip(rows["clip"], rows["path"], strict=True)}
 
 
 @dg.multi_asset(

@@ -149,7 +149,7 @@ def current_parts(store: Store, tasks: Iterable[Task]) -> dict[str, list[Part]]:
 
 
 def result_parts(store: Store) -> dict[str, list[Part]]:
-    """Every current part of every table: of standing tasks, of lookups and ensembles, and of all unpartitioned tables."""
+    """Every current part by table: of standing tasks, lookups, ensembles, and of all unpartitioned tables."""
     found = {table: list(store.parts(table)) for table in TABLES if table not in TRIAL_TABLES}
     found |= current_parts(store, owed(store))
     found["predictions"] += [p for p in store.parts("predictions") if p.name.startswith(("lookups/", "ensemble."))]

@@ -44,9 +44,9 @@ def stages(
     Raises:
         StageFailed: a stage failed; what it published stays, and the next call goes on from there.
     """
-    from piano_assets.definitions import build_defs
+    from piano_assets.defs.build import build_defs
 
-    job = build_defs({"piano": piano}).get_implicit_global_asset_job_def()
+    job = build_defs({"piano": piano}).resolve_implicit_global_asset_job_def()
 
     def materialize(names: list[str], partition: str | None = None) -> None:
         done = job.execute_in_process(

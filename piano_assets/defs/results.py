@@ -1,14 +1,18 @@
 """Assets of the results: from stored predictions to scores, tests, the leaderboard, the report and the warehouse."""
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
-from piano_assets.catalogue.comparisons import catalogue
+from piano_assets.catalogue.comparisons import COMPARISONS, catalogue
+from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
+from piano_assets.catalogue.trial import Encoder, Trial
 from piano_assets.defs.corpus import content, key
-from piano_assets.defs.data import PianoData, result, spec
-from piano_assets.defs.planner import current_parts, owed
+from piano_assets.defs.data import OWNERS, PianoData, progress, publish, result, spec
+from piano_assets.defs.planner import current_parts, owed, read_predictions, result_parts
 from piano_assets.ensembles.recipes import RECIPES
-from piano_assets.store.parts import read_part
+from piano_assets.schemas import TABLES
+from piano_assets.store.parts import Store, digest, read_part
 
 GROUP = "results"
 
@@ -26,12 +30,30 @@ def rules_in_use() -> list[tuple[str, str]]:
 
 
 @dg.multi_asset(
-    specs=[spec(t, group=GROUP, deps=["predictions"]) for t in ("trials", "comparisons", "arms", "published")],
+    specs=[spec(t, group=GROUP) for t in ("trials", "comparisons", "arms", "published")],
     name="catalogue",
 )
-def catalogue_tables():
+def catalogue_tables(piano: PianoData):
     """Write down the catalogue: every trial, comparison and arm, and the published results to stand beside."""
-    raise NotImplementedError
+    from piano_assets.analysis.published import published_table
+    from piano_assets.features.spectrograms import SPECTROGRAMS
+    from piano_assets.models.transformer import n_params
+
+    store = piano.store()
+
+    def measured(trial: Trial) -> int | None:
+        name = trial.inputs.spectrogram
+        return n_params(trial.model, SPECTROGRAMS[name].n_bands) if isinstance(trial.model, Encoder) and name else None
+
+    frames = {
+        "trials": trial_table(catalogue(), measured),
+        "comparisons": comparison_table(COMPARISONS),
+        "arms": arm_table(COMPARISONS),
+        "published": published_table(),
+    }
+    for table, frame in frames.items():
+        wanted = digest(table, frame.to_csv(index=False))
+        yield publish(store, table, wanted, lambda frame=frame: frame)
 
 
 @dg.multi_asset(
@@ -97,3 +119,194 @@ def ensembles(context: dg.AssetExecutionContext, piano: PianoData):
         found = store.write("predictions", predictions, key=wanted, name=f"{name}/all")
     yield result(found, made, "ensembles", members=list(recipe.members))
     yield result(store.require("ensemble_weights", f"{name}/all"), made)
+
+
+def evaluated(store: Store, *tables: str) -> str:
+    """Part key of what is computed from all current predictions and from `tables`."""
+    parts = result_parts(store)
+    inputs = [(p.table, p.name, p.content_hash) for t in ("predictions", *tables) for p in parts[t]]
+    return key("evaluation", inputs)
+
+
+BELOW_PREDICTIONS = ["predictions", "lookups", "ensembles"]
+
+
+@dg.multi_asset(
+    specs=[
+        spec(
+            "subjects", group=GROUP, deps=[*BELOW_PREDICTIONS, "trials", "published"], automation_condition=AUTOMATION
+        ),
+        spec(
+            "scores",
+            group=GROUP,
+            deps=[*BELOW_PREDICTIONS, "labels", "clips", "splits", "noise_ceiling", "trials"],
+            automation_condition=AUTOMATION,
+        ),
+    ],
+    name="scores",
+)
+def scores(context: dg.AssetExecutionContext, piano: PianoData):
+    """Score every complete subject on its protocol: every metric, population and level, with intervals."""
+    from piano_assets.analysis.scores import score_table
+    from piano_assets.analysis.subjects import subject_table
+
+    store = piano.store()
+    trials = store.read("trials", "all")
+    wanted = evaluated(store, "labels", "clips", "splits", "noise_ceiling", "trials", "published")
+
+    def subjects() -> pd.DataFrame:
+        names = read_predictions(store)["subject"].unique()
+        return subject_table(names, trials, store.read("published", "all"))
+
+    yield publish(store, "subjects", wanted, subjects)
+
+    def make() -> pd.DataFrame:
+        return score_table(
+            read_predictions(store),
+            store.read("labels"),
+            store.read("clips", "all"),
+            store.read("splits"),
+            store.read("subjects", "all"),
+            trials,
+            ceiling=store.read("noise_ceiling", "all"),
+            ensemble_weights=store.read("ensemble_weights"),
+            progress=progress(context, "subjects scored"),
+        )
+
+    yield publish(store, "scores", wanted, make)
+
+
+@dg.multi_asset(
+    specs=[spec("tests", group=GROUP, deps=["subjects", "arms", "comparisons"], automation_condition=AUTOMATION)],
+    name="tests",
+)
+def tests(context: dg.AssetExecutionContext, piano: PianoData):
+    """Test every arm against its comparison's reference; what cannot be tested is named with its reason."""
+    from piano_assets.analysis.tests import comparison_tests
+
+    store = piano.store()
+    untested: list[str] = []
+
+    def make() -> pd.DataFrame:
+        tables = {t: store.read(t, "all") for t in ("comparisons", "arms", "trials", "subjects", "clips")}
+        tested = tables["comparisons"]["comparison"].isin([c.name for c in COMPARISONS if c.tested])
+        tables["comparisons"] = tables["comparisons"][tested]
+        runs = [read_part(p).to_pandas() for p in result_parts(store)["runs"]]
+        found, not_tested = comparison_tests(
+            **tables,
+            runs=pd.concat(runs, ignore_index=True) if runs else TABLES["runs"].empty(),
+            predictions=read_predictions(store),
+            labels=store.read("labels"),
+            splits=store.read("splits"),
+            rng=np.random.default_rng(0),
+            progress=progress(context, "pairs tested"),
+        )
+        untested.extend(" / ".join(str(v) for v in row if v is not None) for row in not_tested.itertuples(index=False))
+        return found
+
+    wanted = evaluated(store, "labels", "clips", "splits", "comparisons", "arms", "trials", "runs")
+    yield publish(store, "tests", wanted, make, untested=untested)
+
+
+@dg.multi_asset(
+    specs=[
+        spec("leaderboard_trials", name="leaderboard", group=GROUP, deps=["scores"], automation_condition=AUTOMATION)
+    ],
+    name="leaderboard",
+)
+def leaderboard(piano: PianoData):
+    """One row per subject and protocol: score, interval, lookup, ceiling, published results beside."""
+    from piano_assets.analysis.leaderboard import leaderboard as rank
+    from piano_assets.analysis.panel import completeness, units
+    from piano_assets.corpus.splits import SPLITS
+    from piano_assets.report.board import board_markdown
+
+    store = piano.store()
+
+    def make() -> pd.DataFrame:
+        known = units(store.read("clips", "all"), store.read("labels"))
+        return rank(
+            store.read("scores", "all"),
+            store.read("subjects", "all"),
+            store.read("trials", "all"),
+            store.read("published", "all"),
+            store.read("noise_ceiling", "all"),
+            completeness(read_predictions(store), store.read("splits"), known),
+            {name: split.aggregation for name, split in SPLITS.items()},
+        )
+
+    wanted = evaluated(store, "scores", "subjects", "trials", "published", "noise_ceiling", "splits")
+    part, made = store.ensure("leaderboard_trials", "all", wanted, make)
+    board = store.read("leaderboard_trials", "all")
+    first = board[(board["kind"] != "trial") & (board["split"] == "cluster")]
+    yield result(part, made, "leaderboard", board=dg.MetadataValue.md(board_markdown(first)))
+
+
+REPORTED = ("scores", "tests", "leaks", "quarantine", "clips", "labels", "noise_ceiling", "subjects", "trials")
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"html"},
+    owners=OWNERS,
+    deps=["leaderboard", "tests", "history"],
+    automation_condition=AUTOMATION,
+)
+def report(context: dg.AssetExecutionContext, piano: PianoData) -> dg.MaterializeResult:
+    """The report: one HTML file that opens without a network; its plots also as files of their own."""
+    from piano_assets.report.html import render, result_plots
+    from piano_assets.report.plots import png
+    from piano_assets.store.parts import write_file
+
+    store = piano.store()
+    parts = result_parts(store)
+    tables = {t: store.read(t) for t in REPORTED}
+    board = store.read("leaderboard_trials", "all")
+    tables["leaderboard"] = board[board["kind"] != "trial"]
+    tables["predictions"] = read_predictions(store)
+    history = [read_part(p).to_pandas() for p in parts["history"]]
+    tables["history"] = pd.concat(history) if history else TABLES["history"].empty()
+    plots = result_plots(tables)
+    path = write_file(store.root / "report.html", render(store.corpus, tables, plots).encode())
+    metadata: dict = {"report": dg.MetadataValue.path(str(path.resolve())), "plots": len(plots)}
+    for number, plot in enumerate(plots, 1):
+        context.log.info(f"plot {number} of {len(plots)}: {plot.name}")
+        file = write_file(store.root / "plots" / f"{plot.name}.png", png(plot.figure))
+        metadata[plot.name] = dg.MetadataValue.path(str(file.resolve()))
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"duckdb"},
+    owners=OWNERS,
+    deps=["leaderboard", "tests", "symbolic_features", "audio_features"],
+    automation_condition=AUTOMATION,
+    pool="snapshot",
+)
+def warehouse(piano: PianoData) -> dg.MaterializeResult:
+    """One self-contained, read-only DuckDB file of all tables, swapped in under whoever reads."""
+    from piano_assets.features.sets import FEATURE_SETS
+    from piano_assets.store.warehouse import build_snapshot
+
+    store = piano.store()
+    named = store.read("features", columns=["feature", "source"]).drop_duplicates()
+    sets = {
+        name: [f for f, source in zip(named["feature"], named["source"], strict=True) if chosen(source, f)]
+        for name, chosen in FEATURE_SETS.items()
+    }
+    snapshot = build_snapshot(store, result_parts(store), sets)
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(snapshot.path.resolve())),
+            "hash": snapshot.hash,
+            "rows": snapshot.rows,
+            "seconds": snapshot.seconds,
+            "rebuilt": snapshot.rebuilt,
+            "quarantined": [str(p) for p in snapshot.quarantined],
+        },
+        data_version=dg.DataVersion(snapshot.hash),
+    )
+
+
+ASSETS = [catalogue_tables, lookups, ensembles, scores, tests, leaderboard, report, warehouse]

@@ -1,4 +1,4 @@
-"""Plots of results, as matplotlib figures. Each shows its protocol, and beside a score its interval, lookup and ceiling."""
+"""Plots of results as matplotlib figures. A score stands beside its protocol, interval, lookup and ceiling."""
 
 import base64
 import io

@@ -193,3 +193,10 @@ class published:
             os.replace(self.temporary, self.path)
         else:
             self.temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Publish a file atomically."""
+    with published(path) as temporary:
+        temporary.write_bytes(content)
+    return path
