@@ -4,8 +4,10 @@ Mel bands are Slaney's (linear to 1 kHz, logarithmic above; triangles of equal a
 Frames are 20 ms apart (hop 441 at 22.05 kHz), centred, Hann-windowed.
 
 Loudness survives: nothing is normalised by clip. Decibels are relative to a fixed `reference` and floored a fixed
-number of decibels below it. Files hold float16: decibels to within 0.04 dB, powers to within 0.05 % down to 6e-5,
-84 dB below a full-scale sine (about 1e4), and to within 3e-8 below that.
+number of decibels below it: the loudest cells of a rendered clip lie near -20 dB, which leaves them the customary 80.
+
+Files hold float16: decibels to within 0.04 dB, powers to within 0.05 % down to 6e-5, 82 dB below a full-scale sine
+(about 1e4), and to within 3e-8 below that.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,0 +1,21 @@
+"""What a benchmark ran on: goes into every result beside the figures."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("numpy", "scipy", "numba", "librosa", "torch", "scikit-learn", "pandas", "pyarrow", "duckdb")
+
+
+def environment() -> dict:
+    """Processor, cores, load of the machine at this moment, and versions, JSON-able."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
