@@ -29,8 +29,12 @@ def instance() -> "dg.DagsterInstance":
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(ROOT)))
     if not (home / "dagster.yaml").is_file():
         raise click.ClickException(f"DAGSTER_HOME={home} has no dagster.yaml: call piano from the project's root")
+    import warnings
+
     import dagster as dg
 
+    # Dagster warns of its own beta parameters at every start; nothing here can be done about them.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     return dg.DagsterInstance.get()
 
 

@@ -85,13 +85,12 @@ def finite_predictions(piano: PianoData) -> dg.AssetCheckResult:
     description="Every kept network has finite weights; offending checkpoints are named.",
 )
 def finite_weights(piano: PianoData) -> dg.AssetCheckResult:
-    from piano_assets.store.checkpoints import networks, read_tensors
+    from piano_assets.store.checkpoints import load_checkpoint, networks
 
-    store = piano.store()
     bad, n = [], 0
-    for folder in networks(store):
+    for folder in networks(piano.store().root):
         n += 1
-        if not all(np.isfinite(tensor).all() for tensor in read_tensors(folder).values()):
+        if not all(np.isfinite(tensor).all() for tensor in load_checkpoint(folder)[1].values()):
             bad.append(str(folder))
     return dg.AssetCheckResult(passed=not bad, metadata={"checkpoints": n, "not_finite": bad})
 

@@ -1,5 +1,6 @@
 """What every asset shares: the store as a resource, and publishing a table as a part. No asset stands here."""
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -94,3 +95,24 @@ def progress(context: Any, what: str) -> Callable[[int, int], None]:
             context.log.info(f"{what}: {done} of {total}")
 
     return report
+
+
+@dg.logger({"log_level": dg.Field(str, default_value="INFO", description="Least level that is printed.")})
+def plain_console(context: dg.InitLoggerContext) -> logging.Logger:
+    """One short line a message: the step and what it says. Dagster's own events are for the UI."""
+    found = logging.getLogger("piano_assets")
+    found.setLevel(context.logger_config["log_level"])
+    if not found.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Plain())
+        handler.addFilter(lambda record: getattr(record, "dagster_meta", {}).get("dagster_event") is None)
+        found.addHandler(handler)
+        found.propagate = False
+    return found
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        meta = getattr(record, "dagster_meta", {})
+        said = meta.get("orig_message") or record.getMessage()
+        return f"{self.formatTime(record, '%H:%M:%S')} {meta.get('step_key') or ''}: {said}"

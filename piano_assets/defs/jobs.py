@@ -69,7 +69,7 @@ def register_configs(context: dg.SensorEvaluationContext):
     return dg.SensorResult(dynamic_partitions_requests=[CONFIGS.build_add_request(unknown)])
 
 
-JOBS = [corpus_job, features_job, results_job, quickstart]
+JOBS: list = [corpus_job, features_job, results_job, quickstart]
 SCHEDULES = [nightly_sweep]
 SENSORS = [
     register_configs,

@@ -19,6 +19,7 @@ CORPUS = ["percepiano_source", "clips", "notes", "controls", "clusters", "rating
 FEATURES = ["symbolic_features", "audio_features"]
 TABLES = ["trials", "comparisons", "arms", "published", "lookups"]
 RESULTS = ["subjects", "scores", "tests", "leaderboard", "report", "warehouse"]
+PLAIN_LOG: dict = {"loggers": {"console": {}}}
 
 
 class StageFailed(RuntimeError):
@@ -53,9 +54,10 @@ def stages(
             instance=instance,
             asset_selection=[dg.AssetKey(n) for n in names],
             partition_key=partition,
+            run_config=PLAIN_LOG,
             raise_on_error=False,
         )
-        _require(done.success, f"{', '.join(names)}: see run {done.run_id}")
+        _require(done, ", ".join(names))
 
     def train() -> None:
         todo = planner.missing(piano.store(), tasks())
@@ -64,14 +66,22 @@ def stages(
         for number, batch in enumerate(batches, 1):
             say(f"batch {number} of {len(batches)}: {', '.join(t.partition for t in batch)}")
             done = sweep.execute_in_process(
-                instance=instance, resources={"piano": piano}, run_config=batch_config(batch), raise_on_error=False
+                instance=instance,
+                resources={"piano": piano},
+                run_config=batch_config(batch) | PLAIN_LOG,
+                raise_on_error=False,
             )
-            _require(done.success, f"batch {number}: see run {done.run_id}")
+            _require(done, f"batch {number}")
 
     def results() -> None:
         materialize(TABLES)
-        for recipe in RECIPES:
-            materialize(["ensembles", "ensemble_weights"], recipe)
+        store = piano.store()
+        for name, recipe in RECIPES.items():
+            absent = [m for m in recipe.members if not planner.current_parts(store, planner.owed(store, [m]))["runs"]]
+            if absent:
+                say(f"ensemble {name} waits for {', '.join(absent)}")
+            else:
+                materialize(["ensembles", "ensemble_weights"], name)
         materialize(RESULTS)
 
     def features() -> None:
@@ -91,6 +101,19 @@ def stages(
         yield Stage(name, time.perf_counter() - started)
 
 
-def _require(success: bool, message: str) -> None:
-    if not success:
-        raise StageFailed(message)
+def _require(done: dg.ExecuteInProcessResult, what: str) -> None:
+    """Say which steps failed and why, innermost cause first in line."""
+    if done.success:
+        return
+    reasons = []
+    for event in done.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            reasons.append(f"{event.step_key}: {error.message.strip() if error else 'no reason given'}")
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.blocking:
+                reasons.append(f"check {check.check_name}: {dict(check.metadata)}")
+    raise StageFailed(f"{what}: {'; '.join(reasons)} (run {done.run_id})")

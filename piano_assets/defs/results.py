@@ -53,7 +53,7 @@ def catalogue_tables(piano: PianoData):
     }
     for table, frame in frames.items():
         wanted = digest(table, frame.to_csv(index=False))
-        yield publish(store, table, wanted, lambda frame=frame: frame)
+        yield publish(store, table, wanted, frame.copy)
 
 
 @dg.multi_asset(

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from piano_assets.defs.data import OWNERS, PianoData, describe, progress
+from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console, progress
 from piano_assets.defs.planner import SEEDS, Task, tasks_of
 from piano_assets.store.parts import Part, Store
 
@@ -109,7 +109,10 @@ def train_batch(context: dg.OpExecutionContext, piano: PianoData, config: Batch)
     train(context, piano.store(), tasks_of(config.partitions), context.log_event)
 
 
-@dg.job(description="Train one batch of partitions. `piano sweep` and the nightly schedule plan the batches.")
+@dg.job(
+    description="Train one batch of partitions. `piano sweep` and the nightly schedule plan the batches.",
+    logger_defs={"console": plain_console},
+)
 def sweep() -> None:
     train_batch()
 
@@ -120,4 +123,4 @@ def batch_config(tasks: Iterable[Task]) -> dict[str, Any]:
 
 
 ASSETS = [trials]
-JOBS = [sweep]
+JOBS: list = [sweep]

@@ -131,3 +131,8 @@ def replaced(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def networks(root: Path) -> Iterator[Path]:
+    """The checkpoint folders of all kept networks of a corpus."""
+    yield from sorted(path.parent for path in (root / "checkpoints").rglob("model.safetensors"))
