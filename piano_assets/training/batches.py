@@ -64,7 +64,8 @@ class Spectra:
         """
         total = torch.zeros(2, self.frames.shape[1], dtype=torch.float64, device=self.frames.device)
         for first in range(0, len(self), chunk):
-            stretches = zip(self.start[first : first + chunk], self.n_frames[first : first + chunk], strict=True)
+            some = slice(first, first + chunk)
+            stretches = zip(self.start[some].tolist(), self.n_frames[some].tolist(), strict=True)
             x = torch.cat([self.frames[s : s + n] for s, n in stretches]).double()
             total += torch.stack([x.sum(0), (x**2).sum(0)])
         mean, square = total / self.n_frames.sum()

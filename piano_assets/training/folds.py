@@ -128,14 +128,15 @@ def fit_network(
     def generator(purpose: str, where: str = "cpu") -> torch.Generator:
         return torch.Generator(where).manual_seed(random_seed(trial, seed, fold, purpose))
 
-    def some(rows: np.ndarray, purpose: str) -> Spectra:
-        index = torch.from_numpy(rows)
-        if budget.n_clips is not None:
-            index = index[torch.randperm(len(index), generator=generator(purpose))[: budget.n_clips]]
-        return everything.subset(index)
+    def some(rows: np.ndarray, purpose: str) -> np.ndarray:
+        if budget.n_clips is None:
+            return rows
+        return rows[torch.randperm(len(rows), generator=generator(purpose))[: budget.n_clips].sort().values.numpy()]
 
-    learning, judging = some(train, "train clips"), some(valid, "valid clips")
-    to_predict = {role: everything.subset(torch.from_numpy(rows)) for role, rows in (("valid", valid), ("test", test))}
+    valid = some(valid, "valid clips")
+    learning, judging, testing = (
+        everything.subset(torch.from_numpy(rows)) for rows in (some(train, "train clips"), valid, test)
+    )
     moments = learning.moments()
     points = search_points(trial)
     fits: dict[str, Fit] = {}
@@ -159,7 +160,7 @@ def fit_network(
             precision=precision,
             progress=progress,
         )
-        for role, spectra in to_predict.items():
+        for role, spectra in (("valid", judging), ("test", testing)):
             batch_size = point.optimisation.batch_size
             pred[role][label] = predict(model, spectra, crop, batch_size, precision).cpu().numpy()
     chosen, own = _choice(trial, points, pred["valid"], data.targets[valid])
