@@ -128,7 +128,8 @@ def run_trial(
     }
     # Last: from here on the partition is finished.
     store.write("runs", pd.DataFrame([run]), key=key, name=name, status=status, seconds=seconds, n_params=n_params)
-    shutil.rmtree(work)
+    # A second process on the same partition may have tidied up already; what stays behind is never read again.
+    shutil.rmtree(work, ignore_errors=True)
     return RunResult(config, seed, key, name, status, seconds, False, n_params)
 
 
