@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Two workers with two threads each would fight for two cores; results do not depend on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def percepiano_dir() -> Path:
