@@ -115,7 +115,13 @@ def blocks(
             n_bad = int((~np.isfinite(value[rows])).sum())
             raise PredictionError(f"{where}: {n_bad} predictions are not finite")
         pairs = expected[split, repeat]
-        at = _positions(pairs, fold[rows], clip[rows], where, chosen["clip"].to_numpy()[rows])
+        at, alien = _positions(pairs, fold[rows], clip[rows])
+        if alien.any():
+            first = chosen.iloc[rows[alien.argmax()]]
+            raise PredictionError(
+                f"{where}: {int(alien.sum())} test predictions for clips that the fold does not test, "
+                f"first {first['clip']!r} in fold {first['fold']}"
+            )
         cell = at * N_DIMENSIONS + dimension[rows]
         twice = np.bincount(cell, minlength=pairs.size // 2 * N_DIMENSIONS) > 1
         if twice.any():
@@ -151,15 +157,9 @@ def _expected(splits: pd.DataFrame, known: Units) -> dict[tuple[str, int], np.nd
     return found
 
 
-def _positions(pairs: np.ndarray, fold: np.ndarray, clip: np.ndarray, where: str, names: np.ndarray) -> np.ndarray:
+def _positions(pairs: np.ndarray, fold: np.ndarray, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(column of `pairs` that each row belongs to, rows that belong to none)."""
     width = int(max(pairs[1].max(), clip.max(initial=0))) + 1
     keys, wanted = pairs[0] * width + pairs[1], fold * width + clip
     at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
-    alien = (clip < 0) | (keys[at] != wanted)
-    if alien.any():
-        first = int(np.flatnonzero(alien)[0])
-        raise PredictionError(
-            f"{where}: {int(alien.sum())} test predictions for clips that the fold does not test, "
-            f"first {names[first]!r} in fold {fold[first]}"
-        )
-    return at
+    return at, (clip < 0) | (keys[at] != wanted)

@@ -1,8 +1,9 @@
 """Tests for clips that share music and performers.
 
 Two clips of one cluster share the music, two of one performer the player, so clips are not independent and a test that
-treats them so rejects 40 % of true nulls. The two-way clustered variance of Cameron, Gelbach & Miller (2011, JBES
-29:238, eq. 2.11) allows any dependence inside either grouping: V = V_cluster + V_performer - V_both.
+treats them so rejects 25 to 43 % of true nulls. The two-way clustered variance of Cameron, Gelbach & Miller (2011, JBES
+29:238, eq. 2.11) allows any dependence inside either grouping: V = V_cluster + V_performer - V_both. Each of the three
+is corrected for unequal groups.
 
 Everything here takes *contributions*: influence values divided by the number of clips (averaged over repeats where
 there are several), so that an estimate's sampling error is the sum of its contributions.
@@ -43,8 +44,12 @@ class Clustered:
 def clustered_variance(contributions: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """One-way clustered variance of the estimates, (n_estimates,).
 
-    G / (G - 1) * sum over groups of (sum of the group's contributions)^2, with contributions (n_clips, n_estimates) and
-    groups (n_clips,).
+    (G - 1) / G * sum over groups of (s_g / (1 - w_g))^2, with s_g the group's summed contributions and w_g its share of
+    the clips: of a mean, exactly the delete-one-group jackknife (CR3: Bell & McCaffrey 2002, Survey Methodology 28:169;
+    MacKinnon, Nielsen & Webb 2023, J. Appl. Econometrics 38:671). With equal groups it is the usual G / (G - 1) * sum
+    of s_g^2. PercePiano's clusters are so unequal that the usual factor rejects 6 to 9 % of true nulls, this one 6 %.
+
+    contributions: (n_clips, n_estimates); groups: (n_clips,).
 
     Raises:
         ValueError: fewer than 2 groups.
@@ -52,7 +57,8 @@ def clustered_variance(contributions: np.ndarray, groups: np.ndarray) -> np.ndar
     codes, n_groups = _coded(groups)
     if n_groups < 2:
         raise ValueError(f"a clustered variance needs at least 2 groups, got {n_groups}")
-    return n_groups / (n_groups - 1) * (_sums(contributions, codes, n_groups) ** 2).sum(0)
+    others = 1 - np.bincount(codes) / len(codes)
+    return (n_groups - 1) / n_groups * ((_sums(contributions, codes, n_groups) / others[:, None]) ** 2).sum(0)
 
 
 def _coded(groups: np.ndarray) -> tuple[np.ndarray, int]:
@@ -114,7 +120,7 @@ def two_way_t(estimate: float, contributions: np.ndarray, cluster: np.ndarray, p
 
 
 def clip_t(estimate: float, contributions: np.ndarray) -> Clustered:
-    """The naive test that takes clips for independent. Secondary: it rejects about 40 % of true nulls here.
+    """The naive test that takes clips for independent. Secondary: it rejects 25 to 43 % of true nulls here.
 
     Raises:
         ValueError: as `two_way_t`.
@@ -183,7 +189,7 @@ def sign_flip(
     """p value by flipping the signs of whole groups' summed pseudo-values, m times.
 
     p = (b + 1) / (m + 1) with b the flips at least as extreme (Phipson & Smyth 2010). Groups of unequal size and the
-    other grouping are not accounted for: by cluster it rejects 4.5 to 8 % of true nulls, by performer 21 to 38 %.
+    other grouping are not accounted for: by cluster it rejects 7 to 9 % of true nulls, by performer 14 to 38 %.
     """
     codes, n_groups = _coded(groups)
     n = len(contributions)

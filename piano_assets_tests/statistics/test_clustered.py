@@ -16,34 +16,55 @@ MEAN = float(VALUES.mean())
 CONTRIBUTIONS = (VALUES - MEAN) / N  # of a mean: (value - mean) / n
 
 
+# Every cluster with every performer three times: all groups of a kind are equally large.
+BALANCED = np.repeat(np.arange(10), 24), np.tile(np.repeat(np.arange(8), 3), 10)
+
+
+def statsmodels_variance(groups: np.ndarray) -> float:
+    import statsmodels.api as sm
+
+    fit = sm.OLS(VALUES, np.ones(N)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    return float(fit.cov_params()[0, 0])
+
+
 def test_two_way_variance_is_statsmodels():
     # Regressing on a constant alone, statsmodels' factor (n - 1) / (n - k) is 1, so what is left is G / (G - 1) for
-    # each of the three parts: the same estimator, to rounding.
-    import statsmodels.api as sm
-
-    groups = np.column_stack([CLUSTER, PERFORMER])
-    fit = sm.OLS(VALUES, np.ones(N)).fit(cov_type="cluster", cov_kwds={"groups": groups})
-    got = clustered.two_way_variances(CONTRIBUTIONS[:, None], CLUSTER, PERFORMER)[2, 0]
-    assert got == pytest.approx(fit.cov_params()[0, 0], rel=1e-10)
+    # each of the three parts; with equally large groups ours is the same, to rounding.
+    got = clustered.two_way_variances(CONTRIBUTIONS[:, None], *BALANCED)[2, 0]
+    assert got == pytest.approx(statsmodels_variance(np.column_stack(BALANCED)), rel=1e-10)
 
 
-@pytest.mark.parametrize("groups", [CLUSTER, PERFORMER])
+@pytest.mark.parametrize("groups", BALANCED)
 def test_one_way_is_statsmodels(groups):
-    import statsmodels.api as sm
-
-    fit = sm.OLS(VALUES, np.ones(N)).fit(cov_type="cluster", cov_kwds={"groups": groups})
     got = clustered.clustered_variance(CONTRIBUTIONS[:, None], groups)
-    np.testing.assert_allclose(got, fit.cov_params()[0, 0], rtol=1e-10)
+    np.testing.assert_allclose(got, statsmodels_variance(groups), rtol=1e-10)
+
+
+@pytest.mark.parametrize("groups", [CLUSTER, PERFORMER, CLUSTER * 100 + PERFORMER])
+def test_unequal_groups_are_the_jackknife(groups):
+    # Of a mean, leaving out one group after the other is exact; statsmodels' factor is too small there.
+    names = np.unique(groups)
+    without = np.array([VALUES[groups != g].mean() for g in names])
+    want = (len(names) - 1) / len(names) * ((without - MEAN) ** 2).sum()
+    got = clustered.clustered_variance(CONTRIBUTIONS[:, None], groups)[0]
+    assert got == pytest.approx(want, rel=1e-10)
+
+
+def test_more_weight_on_large_groups_than_statsmodels():
+    got = clustered.clustered_variance(CONTRIBUTIONS[:, None], CLUSTER)[0]
+    assert 1 < got / statsmodels_variance(CLUSTER) < 1.3
 
 
 def test_variance_by_pairs():
-    # Cameron, Gelbach & Miller's eq. 2.8 without small-sample factors: every pair that shares a cluster or a performer.
-    shares = (CLUSTER[:, None] == CLUSTER) | (PERFORMER[:, None] == PERFORMER)
+    # Cameron, Gelbach & Miller's eq. 2.8: every pair of clips that shares a cluster or a performer, once the three
+    # factors G / (G - 1) of equal groups are taken off.
+    cluster, performer = BALANCED
+    shares = (cluster[:, None] == cluster) | (performer[:, None] == performer)
     want = float(CONTRIBUTIONS @ shares @ CONTRIBUTIONS)
-    both = CLUSTER * 100 + PERFORMER
-    parts = [clustered.clustered_variance(CONTRIBUTIONS[:, None], g)[0] for g in (CLUSTER, PERFORMER, both)]
-    sizes = [len(np.unique(g)) for g in (CLUSTER, PERFORMER, both)]
-    plain = [v * (g - 1) / g for v, g in zip(parts, sizes, strict=True)]
+    plain = [
+        clustered.clustered_variance(CONTRIBUTIONS[:, None], g)[0] * (n - 1) / n
+        for g, n in ((cluster, 10), (performer, 8), (cluster * 100 + performer, 80))
+    ]
     assert plain[0] + plain[1] - plain[2] == pytest.approx(want, rel=1e-10)
 
 
@@ -151,7 +172,7 @@ def like_the_corpus(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def test_size_under_a_planted_null():
     """Two predictors of equal true correlation, whose errors have cluster and performer parts of their own.
 
-    400 rejections tests at a true size of 5 % have a standard error of 1.1 points, so 1 to 9 % is 3.7 of them to each
+    400 tests at a true size of 5 % have a standard error of 1.1 points, so 1 to 9 % is 3.7 of them to each
     side (two-sided false alarm 2e-4; the seed is fixed besides). The clip-level t must be seen to fail: above 20 %.
     """
     rng = np.random.default_rng(2024)
