@@ -56,7 +56,7 @@ class TrialData:
 
 
 def part_names(trial: Trial) -> list[tuple[str, str]]:
-    """(table, name) of exactly the parts that the trial reads."""
+    """(table, name) of exactly the parts that decide what the trial learns (`leaks` only decides whether it may)."""
     names = [("clips", "all"), ("labels", trial.label_rule), ("splits", trial.split)]
     if trial.inputs.features:
         from piano_assets.features.sets import SOURCES
@@ -73,9 +73,11 @@ def load(trial: Trial, store: Store) -> TrialData:
 
     Raises:
         FileNotFoundError: a part is missing; the message says which and how to make it.
-        ValueError: the split names a clip that the corpus does not have, or a clip has no features or frames.
+        ValueError: the split leaks what it promises not to, or names a clip that the corpus does not have, or a clip
+            has no features or frames.
     """
     clips = np.sort(store.read("clips", "all", ["clip"])["clip"].to_numpy(dtype=object))
+    refuse_leaks(store.read("leaks", trial.split))
     targets = _targets(store.read("labels", trial.label_rule), clips)
     roles = _roles(store.read("splits", trial.split), clips, trial.split)
     inputs: dict[str, Any] = {}
@@ -86,13 +88,33 @@ def load(trial: Trial, store: Store) -> TrialData:
     return TrialData(clips, targets, roles, **inputs)
 
 
+def refuse_leaks(leaks: pd.DataFrame) -> None:
+    """Refuse a split that leaks what it promises not to: a batch run does not pass through the asset checks.
+
+    Raises:
+        ValueError: naming split, fold, kind and share.
+    """
+    wrong = leaks[leaks["promised_zero"] & (leaks["share"] > 0)]
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise ValueError(
+            f"split {first['split']!r} leaks what it promises not to: {first['share']:.0%} of the test clips of repeat "
+            f"{first['repeat']}, fold {first['fold']} have a {first['kind']} relative in training"
+        )
+
+
 def data_version(trial: Trial, store: Store) -> str:
     """Digest of the content of exactly the parts that the trial reads; footers only.
 
     Raises:
         FileNotFoundError: a part is missing.
     """
-    return digest([[table, name, store.require(table, name).content_hash] for table, name in part_names(trial)])
+    return digest([[table, name, _version(store.require(table, name))] for table, name in part_names(trial)])
+
+
+def _version(part: Part) -> str:
+    """The table `spectrograms` only says where frames lie; the frames themselves are told by its part key."""
+    return part.key if part.table == "spectrograms" else part.content_hash
 
 
 def code_version(trial: Trial) -> int:

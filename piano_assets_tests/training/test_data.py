@@ -148,3 +148,11 @@ def test_asking_whether_a_partition_is_done_takes_milliseconds(store):
         best = min(best, time.perf_counter() - started)
     # The budget is 10 ms; the best of ten, so that a busy machine does not decide.
     assert best < 0.010
+
+
+def test_a_leaking_split_is_refused_with_its_share(tmp_path):
+    store = build_store(tmp_path)
+    leaks = store.read("leaks", "cluster").assign(share=0.25)
+    store.write("leaks", leaks, key="planted", name="cluster")
+    with pytest.raises(ValueError, match="'cluster' leaks what it promises not to: 25%"):
+        load(RIDGE, store)

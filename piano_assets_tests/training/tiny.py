@@ -34,6 +34,7 @@ def build_store(root: Path) -> Store:
     store.write("clips", _clips(), key="k")
     store.write("labels", _labels(hidden, rng), key="k", name="clean")
     store.write("splits", _splits(rng), key="k", name="cluster")
+    store.write("leaks", _leaks(), key="k", name="cluster")
     store.write("features", _features(hidden, rng, "symbolic", "midi"), key="k", name="symbolic")
     store.write("features", _features(hidden, rng, "audio", "modal"), key="k", name="audio.modal")
     n_frames = rng.integers(60, 260, N_CLIPS)
@@ -94,6 +95,11 @@ def _splits(rng: np.random.Generator) -> pd.DataFrame:
             # An inner assignment, which trials of the outer level must not mistake for theirs.
             rows += [{"repeat": repeat, "fold": fold, "inner_fold": 0, "clip": c, "role": "train"} for c in CLIPS]
     return pd.DataFrame(rows).assign(split="cluster", split_hash="s")
+
+
+def _leaks(share: float = 0.0) -> pd.DataFrame:
+    row = {"split": "cluster", "repeat": 0, "fold": 0, "kind": "cluster", "share": share, "promised_zero": True}
+    return pd.DataFrame([row])
 
 
 def _features(hidden: np.ndarray, rng: np.random.Generator, source: str, rendering: str) -> pd.DataFrame:
