@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from piano_assets.store.location import open_store
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     import dagster as dg
     import pandas as pd
 
-console = Console(soft_wrap=True)
+    from piano_assets.store.parts import Store
+
+# A pipe or a log has no width, so tables keep theirs; a terminal has one.
+console = Console(soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 ROOT = Path(__file__).parents[1]
 
 
@@ -53,13 +58,13 @@ def run() -> None:
     from piano_assets.corpus.source import SourceError
     from piano_assets.defs import planner
 
-    store = open_store()
+    store = _store()
     try:
         obtain(store.corpus, store.root)
     except SourceError as error:
         console.print(f"[bold red]PercePiano cannot be had:[/] {error}")
         console.print("Going on with the synthetic corpus, whose truth is known, in a data folder of its own.")
-        store = open_store(corpus="synthetic")
+        store = _store("synthetic")
     _stages(store.corpus, lambda: planner.quickstart(store))
     _print_leaderboard(store.corpus, None)
     console.print(f"\nDatabase: {store.root / 'piano.duckdb'}   (read it: piano sql 'FROM leaderboard')")
@@ -75,7 +80,7 @@ def sweep(configs: tuple[str, ...], seeds: int | None, dry_run: bool) -> None:
     """Train what is missing of CONFIGS (or comparisons; default: the whole catalogue), then refresh the results."""
     from piano_assets.defs import planner
 
-    store = open_store()
+    store = _store()
     chosen = _resolve(configs)
     todo = planner.missing(store, planner.owed(store, chosen, seeds))
     console.print(f"{len(todo)} of {len(planner.owed(store, chosen, seeds))} partitions are missing")
@@ -91,7 +96,7 @@ def smoke() -> None:
     from piano_assets.defs import planner
 
     os.environ["PIANO_DATA"] = str(Path(os.environ.get("PIANO_DATA", "data")) / "smoke")
-    store = open_store(corpus="synthetic")
+    store = _store("synthetic")
     wanted = [c for c, t in planner.catalogue().items() if t.optimisation is None or t.budget == "smoke"]
     _stages("synthetic", lambda: planner.owed(store, wanted, 1))
 
@@ -100,7 +105,7 @@ def smoke() -> None:
 @click.option("--split", help="Only this split.")
 def leaderboard(split: str | None) -> None:
     """Print the leaderboard: every score with protocol, interval, lookup and ceiling."""
-    _print_leaderboard(open_store().corpus, split)
+    _print_leaderboard(_store().corpus, split)
 
 
 @main.command()
@@ -113,7 +118,9 @@ def sql(query: str, csv: bool) -> None:
     from piano_assets.store.warehouse import query as run_query
 
     try:
-        frame = run_query(open_store(), query)
+        if not duckdb.extract_statements(query):
+            raise click.ClickException("the query is empty")
+        frame = run_query(_store(), query)
     except (duckdb.Error, FileNotFoundError) as error:
         raise click.ClickException(str(error)) from error
     if csv:
@@ -133,7 +140,7 @@ def describe(config: str) -> None:
     known = planner.catalogue()
     if config not in known:
         raise click.ClickException(f"config {config!r} is not in the catalogue; known: {', '.join(sorted(known))}")
-    trial, store = known[config], open_store()
+    trial, store = known[config], _store()
     console.print(f"[bold]{config}[/]   trial {trial.key}   family {trial.family}   budget {trial.budget}")
     console.print_json(to_json(trial))
     for comparison in COMPARISONS:
@@ -145,6 +152,13 @@ def describe(config: str) -> None:
     for task in planner.owed(store, [config]):
         part = planner.standing(store, task)
         console.print(f"  {task.partition}: {'stands, part ' + part.key if part else 'missing'}")
+
+
+def _store(corpus: str | None = None) -> "Store":
+    try:
+        return open_store(corpus=corpus)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _resolve(names: tuple[str, ...]) -> list[str] | None:
@@ -189,8 +203,15 @@ def _print_leaderboard(corpus: str, split: str | None) -> None:
     from piano_assets.report.board import board_text
     from piano_assets.store.warehouse import query
 
-    frame = query(open_store(corpus=corpus), "FROM leaderboard")
-    for table in board_text(frame if split is None else frame[frame["split"] == split]):
+    try:
+        frame = query(_store(corpus), "FROM leaderboard")
+    except FileNotFoundError as error:
+        raise click.ClickException(str(error)) from error
+    if split is not None and split not in set(frame["split"]):
+        raise click.ClickException(
+            f"no split {split!r} on the leaderboard; there are: {', '.join(set(frame['split']))}"
+        )
+    for table in board_text(frame if split is None else frame[frame["split"] == split], console.width):
         console.print(table)
 
 
@@ -199,10 +220,23 @@ def _print(frame: "pd.DataFrame") -> None:
     for column in frame.columns:
         table.add_column(str(column))
     for row in frame.head(200).itertuples(index=False):
-        table.add_row(*("" if v is None or v != v else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
-    console.print(table)
+        table.add_row(*map(_cell, row))
+    if Measurement.get(console, console.options.update(width=10_000), table).maximum <= console.width:
+        console.print(table)
+    else:  # as many lines as columns beat columns that are squeezed to nothing
+        for row in frame.head(200).itertuples(index=False):
+            lines = (f"{column:>24}: {_cell(v)}" for column, v in zip(frame.columns, row, strict=True))
+            console.print("\n".join(lines), end="\n\n", markup=False, highlight=False)
     if len(frame) > 200:
         console.print(f"... {len(frame) - 200} more rows (use --csv)")
+
+
+def _cell(value: object) -> str:
+    import pandas as pd
+
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
 if __name__ == "__main__":

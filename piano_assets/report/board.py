@@ -16,7 +16,7 @@ def board_rows(protocol: pd.DataFrame) -> list[tuple[str, ...]]:
     return [
         (
             "" if pd.isna(row.rank) else str(int(row.rank)),
-            f"{row.subject}{'' if row.complete else ' (incomplete)'}{' *' if row.caveat else ''}",
+            f"{row.subject}{'' if row.complete else ' (incomplete)'}{' *' if has_caveat(row.caveat) else ''}",
             str(row.n_seeds or ""),
             _with_interval(row.r2_pooled, row.r2_pooled_low, row.r2_pooled_high),
             _with_interval(row.pearson_mean, row.pearson_mean_low, row.pearson_mean_high),
@@ -31,6 +31,11 @@ def board_rows(protocol: pd.DataFrame) -> list[tuple[str, ...]]:
     ]
 
 
+def has_caveat(caveat: object) -> bool:
+    """Is there one? A frame that was read back has NaN, which is true, where a caveat is missing."""
+    return isinstance(caveat, str) and caveat != ""
+
+
 def protocols(board: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """(title, rows) of each split and rule; our own protocol first."""
     found = list(board.groupby(["split", "rule"], sort=True))
@@ -38,24 +43,51 @@ def protocols(board: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"split {split}, {rule} labels, {rows['aggregation'].iloc[0].replace('_', ' ')}", rows
 
 
-def board_text(board: pd.DataFrame) -> "Iterator[Table]":
-    """One rich table per protocol."""
+def board_text(board: pd.DataFrame, width: int | None = None) -> "Iterator[Table]":
+    """One rich table per protocol, lookup and ceiling in its title.
+
+    Args:
+        width: characters of the terminal. Columns that do not fit are left out, secondary ones first; the R2 that the
+            protocol ranks by and r always stand. None: all that have a value.
+    """
     from rich.table import Table
 
     for title, rows in protocols(board):
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for name in HEAD:
-            table.add_column(name, justify="left" if name == "subject" else "right", no_wrap=True)
-        for cells in board_rows(rows):
-            table.add_row(*cells)
+        cells = pd.DataFrame(board_rows(rows), columns=list(HEAD))
+        beside = [f"{name} R2 / r {next(filter(None, cells[name]), 'unknown')}" for name in ("lookup", "ceiling")]
+        table = Table(title="\n".join([title, ", ".join(beside)]), title_justify="left", title_style="bold")
+        for name in _fitting(cells, rows["aggregation"].iloc[0] == "pooled", width):
+            if name == "subject":
+                table.add_column(name, overflow="fold", min_width=12)
+            else:
+                table.add_column(name, justify="right", no_wrap=True)
+        shown = [str(c.header) for c in table.columns]
+        for row in cells[shown].itertuples(index=False):
+            table.add_row(*row)
         yield table
+
+
+_LEFT_OUT_FIRST = ("r within", "R2 humans", "flat r", "seeds")
+_LEAST_SUBJECT = 20
+
+
+def _fitting(cells: pd.DataFrame, pooled: bool, width: int | None) -> list[str]:
+    """The columns that fit `width`, in the order of `HEAD`; what is empty in every row is left out."""
+    shown = [c for c in HEAD if c not in ("lookup", "ceiling") and (c in ("rank", "subject") or cells[c].any())]
+    for name in (*_LEFT_OUT_FIRST, "R2 by fold" if pooled else "R2"):
+        widths = [max(len(c), int(cells[c].str.len().max())) if c != "subject" else _LEAST_SUBJECT for c in shown]
+        if width is None or sum(widths) + 3 * len(shown) + 1 <= width:
+            break
+        shown = [c for c in shown if c != name]
+    return shown
 
 
 def board_markdown(board: pd.DataFrame) -> str:
     """All protocols as Markdown tables."""
     blocks = []
     for title, rows in protocols(board):
-        lines = ["| " + " | ".join(cells) + " |" for cells in (HEAD, *board_rows(rows))]
+        escaped = ([c.replace("|", "\\|") for c in cells] for cells in (HEAD, *board_rows(rows)))
+        lines = ["| " + " | ".join(cells) + " |" for cells in escaped]
         blocks.append("\n".join([f"**{title}**", "", lines[0], "|" + "---|" * len(HEAD), *lines[1:]]))
     return "\n\n".join(blocks)
 

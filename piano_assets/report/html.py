@@ -1,5 +1,6 @@
 """The report: one HTML file that opens without a network."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from piano_assets.dimensions import NAMES
-from piano_assets.report.board import HEAD, board_rows, protocols
+from piano_assets.report.board import HEAD, board_rows, has_caveat, protocols
 from piano_assets.report.plots import (
     data_uri,
     dimension_bars,
@@ -47,15 +48,17 @@ def result_plots(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
     subject = best_subject(tables["leaderboard"])
     if subject is not None:
         plots += [_scatter(subject, tables), _bars(subject, tables)]
-    configs = tables["trials"].set_index("trial")["config"]
+    trials = tables["trials"].drop_duplicates("trial").set_index("trial")
     for (trial, seed), rows in tables["history"].groupby(["trial", "seed"], sort=True):
-        config = configs.get(trial, trial)
+        known = trial in trials.index
+        config = str(trials.at[trial, "config"] if known else trial)
+        split = f", split {json.loads(trials.at[trial, 'trial_json'])['split']}" if known else ""
         plots.append(
             Plot(
                 f"learning_curves.{config}.{seed}",
                 f"Learning curves: {config}, seed {seed}",
-                "One line per fold; the epoch with the best inner validation r is kept.",
-                learning_curves(rows, f"{config}, seed {seed}, split of its trial"),
+                "One line per fold and search point; the epoch with the best inner validation r is kept.",
+                learning_curves(rows, f"{config}, seed {seed}{split}"),
             )
         )
     return plots
@@ -65,7 +68,8 @@ def _scatter(subject: str, tables: Mapping[str, pd.DataFrame]) -> Plot:
     subjects = tables["subjects"]
     mine = {subject, *subjects["subject"][(subjects["config"] == subject) & (subjects["seed"] == 0)]}
     chosen = tables["predictions"]
-    chosen = chosen[chosen["subject"].isin(mine) & (chosen["role"] == "test") & (chosen["split"] == "cluster")]
+    tested = (chosen["role"] == "test") & chosen["inner_fold"].isna() & (chosen["condition"] == "clean")
+    chosen = chosen[chosen["subject"].isin(mine) & tested & (chosen["split"] == "cluster")]
     chosen = chosen[(chosen["repeat"] == chosen["repeat"].min()) & (chosen["tuning"] == chosen["tuning"].max())]
     pred = chosen.pivot_table(index="clip", columns="dimension", values="value", observed=True)
     labels = tables["labels"]
@@ -131,7 +135,7 @@ def render(corpus: str, tables: Mapping[str, pd.DataFrame], plots: list[Plot]) -
 def _block(title: str, rows: pd.DataFrame) -> dict[str, Any]:
     metric = "r2_pooled" if rows["aggregation"].iloc[0] == "pooled" else "r2_fold_mean"
     plot = data_uri(protocol_forest(rows, metric, title)) if rows[metric].notna().any() else None
-    caveats = [(r.subject, r.caveat) for r in rows.itertuples() if r.caveat]
+    caveats = [(r.subject, r.caveat) for r in rows.itertuples() if has_caveat(r.caveat)]
     return {"title": title, "rows": board_rows(rows), "plot": plot, "caveats": caveats}
 
 
@@ -142,7 +146,7 @@ def _tests(tests: pd.DataFrame) -> dict[str, Any]:
             r.comparison,
             r.arm,
             r.reference,
-            f"{r.estimate:+.3f} [{r.ci_low:+.3f}, {r.ci_high:+.3f}]",
+            f"{r.estimate:+.3f}" + ("" if pd.isna(r.ci_low) else f" [{r.ci_low:+.3f}, {r.ci_high:+.3f}]"),
             f"{r.p_holm:.3f}",
             "" if pd.isna(r.mde) else f"{r.mde:.3f}",
             r.verdict,
@@ -160,7 +164,8 @@ def _tests(tests: pd.DataFrame) -> dict[str, Any]:
 
 def _leaks(leaks: pd.DataFrame) -> dict[str, Any]:
     wide = leaks.pivot_table(index="split", columns="kind", values="share")
-    rows = [(split, *(f"{100 * v:.0f} %" for v in row)) for split, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    shares = zip(wide.index, wide.to_numpy(float), strict=True)
+    rows = [(split, *("" if pd.isna(v) else f"{100 * v:.0f} %" for v in row)) for split, row in shares]
     return {
         "title": "What each split leaks",
         "note": "Mean share of test clips with a relative in training, by kind of kinship.",

@@ -88,13 +88,13 @@ def dimension_bars(rows: pd.DataFrame, title: str) -> "Figure":
 
 
 def learning_curves(history: pd.DataFrame, title: str) -> "Figure":
-    """Training and validation loss, and validation r, by epoch; one line per fold.
+    """Training and validation loss, and validation r, by epoch; one line per fold and point of the search.
 
     Args:
         history: rows of the table `history` of one trial and seed.
     """
     figure, axes = _figure(9, 3.2, 1, 2)
-    for _, fold in history.sort_values("epoch").groupby("fold"):
+    for _, fold in history.sort_values("epoch").groupby(["fold", "inner_fold", "search_point"], dropna=False):
         epoch = fold["epoch"] + 1
         axes[0, 0].plot(epoch, fold["train_loss"], color=SCORE, marker=".", linewidth=1, alpha=0.8)
         axes[0, 0].plot(epoch, fold["valid_loss"], color=LOOKUP, marker=".", linewidth=1, alpha=0.8)
