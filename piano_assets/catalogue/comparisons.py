@@ -38,6 +38,8 @@ REFERENCES: dict[str, Trial] = {
     ),
 }
 
+RIDGE_GRID = (("model.settings.alpha", (300.0, 1000.0, 3000.0, 10000.0)),)
+
 _AST = {"model": REFERENCES["ast.reference"].model, "inputs": REFERENCES["ast.reference"].inputs}
 
 COMPARISONS: tuple[Comparison, ...] = (
@@ -46,7 +48,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         "Among what a user would really choose between, some families hear more than a random forest does.",
         "family.reference",
         {
-            "ridge": {"model.regressor": "ridge"},
+            "ridge": {"model.regressor": "ridge", "search": RIDGE_GRID},
             "kernel_ridge": {"model.regressor": "kernel_ridge"},
             "random_forest": {},
             "random_forest_founding": {"model.regressor": "random_forest_founding"},
