@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import dagster as dg
     import pandas as pd
 
-    from piano_assets.store.parts import Store
+    from piano_assets.defs import planner
+    from piano_assets.store.parts import Part, Store
 
 # A pipe or a log has no width, so tables keep theirs; a terminal has one.
 console = Console(soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
@@ -82,8 +83,9 @@ def sweep(configs: tuple[str, ...], seeds: int | None, dry_run: bool) -> None:
 
     store = _store()
     chosen = _resolve(configs)
-    todo = planner.missing(store, planner.owed(store, chosen, seeds))
-    console.print(f"{len(todo)} of {len(planner.owed(store, chosen, seeds))} partitions are missing")
+    owed = planner.owed(store, chosen, seeds)
+    todo = [task for task in owed if _standing(store, task) is None]
+    console.print(f"{len(todo)} of {len(owed)} partitions are missing")
     for task in todo if dry_run else []:
         console.print(f"  {task.partition}")
     if not dry_run:
@@ -150,7 +152,7 @@ def describe(config: str) -> None:
                 console.print(f"arm [bold]{arm}[/] of {comparison.name}: {changes or 'the reference'}")
                 console.print(f"  {comparison.hypothesis}")
     for task in planner.owed(store, [config]):
-        part = planner.standing(store, task)
+        part = _standing(store, task)
         console.print(f"  {task.partition}: {'stands, part ' + part.key if part else 'missing'}")
 
 
@@ -159,6 +161,15 @@ def _store(corpus: str | None = None) -> "Store":
         return open_store(corpus=corpus)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _standing(store: "Store", task: "planner.Task") -> "Part | None":
+    from piano_assets.defs.planner import standing
+
+    try:
+        return standing(store, task)
+    except FileNotFoundError:  # what it is trained on does not stand yet, so neither does it
+        return None
 
 
 def _resolve(names: tuple[str, ...]) -> list[str] | None:

@@ -72,6 +72,7 @@ def _scatter(subject: str, tables: Mapping[str, pd.DataFrame]) -> Plot:
     chosen = chosen[chosen["subject"].isin(mine) & tested & (chosen["split"] == "cluster")]
     chosen = chosen[(chosen["repeat"] == chosen["repeat"].min()) & (chosen["tuning"] == chosen["tuning"].max())]
     pred = chosen.pivot_table(index="clip", columns="dimension", values="value", observed=True)
+    pred = pred.reindex(columns=list(NAMES))
     labels = tables["labels"]
     target = labels[labels["rule"] == "clean"].pivot(index="clip", columns="dimension", values="value")
     target = target.reindex(pred.index)

@@ -1,0 +1,203 @@
+"""The command line on a small snapshot: what it prints, what it refuses, and that no error is a traceback."""
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from piano_assets import cli
+from piano_assets.store.warehouse import snapshot_path
+from piano_assets_tests.report.small_tables import CLIPS, small_snapshot
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A data folder whose corpus `synthetic` has a snapshot."""
+    root = tmp_path_factory.mktemp("data")
+    small_snapshot(root / "synthetic")
+    return root
+
+
+@pytest.fixture
+def piano(data, monkeypatch):
+    """Call the command line as a user would: piano("sql", "FROM clips")."""
+
+    def call(*words: str, root: Path = data, corpus: str = "synthetic", width: int = 200) -> Result:
+        monkeypatch.setenv("PIANO_DATA", str(root))
+        monkeypatch.setenv("PIANO_CORPUS", corpus)
+        monkeypatch.setattr(cli.console, "width", width)
+        return CliRunner().invoke(cli.main, list(words))
+
+    return call
+
+
+def refused(result: Result, *parts: str) -> None:
+    """One line that names what is wrong; status 1; no traceback."""
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), "click handles it, so the user sees no traceback"
+    assert result.output.startswith("Error: ")
+    for part in parts:
+        assert part in result.output
+
+
+def test_help_names_every_command(piano):
+    text = piano("--help").output
+    assert all(name in text for name in ("run", "sweep", "smoke", "leaderboard", "sql", "describe"))
+
+
+def test_a_query_prints_its_rows(piano):
+    result = piano("sql", "SELECT clip, n_notes FROM clips ORDER BY clip")
+    assert result.exit_code == 0
+    assert all(clip in result.output for clip in CLIPS)
+
+
+def test_missing_values_print_as_nothing(piano):
+    """NULL comes back as three different things: in integers, in floats and in text."""
+    result = piano("sql", "SELECT NULL::INTEGER AS a, NULL::DOUBLE AS b, NULL::VARCHAR AS c, 7 AS d")
+    assert result.exit_code == 0
+    assert "nan" not in result.output.lower()
+    assert "NA" not in result.output
+    assert "7" in result.output
+
+
+def test_integers_with_gaps_print(piano):
+    result = piano("sql", "SELECT subject, rank FROM leaderboard")
+    assert result.exit_code == 0, result.exception
+    assert "family.ridge" in result.output
+
+
+def test_lists_and_brackets_print_as_they_are(piano):
+    result = piano("sql", "SELECT [1, 2] AS l, '[red]x[/red]' AS t")
+    assert "[1 2]" in result.output
+    assert "[red]x[/red]" in result.output
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_value_is_cut(piano, width):
+    """A table too wide for the terminal is printed record by record."""
+    result = piano("sql", "FROM leaderboard", width=width)
+    assert "…" not in result.output
+    for value in ("mean_of_folds", "lookup.excerpt_plus_performer", "one fixed test set", "0.285"):
+        assert value in result.output
+
+
+def test_long_results_say_how_much_is_left_out(piano):
+    assert "... 100 more rows (use --csv)" in piano("sql", "FROM range(300)").output
+
+
+def test_csv_is_read_back_whole(piano):
+    result = piano("sql", "--csv", "SELECT clip, 'a,\"b\"' AS text, NULL::INTEGER AS n FROM clips ORDER BY clip")
+    rows = list(csv.DictReader(io.StringIO(result.output)))
+    assert rows == [{"clip": c, "text": 'a,"b"', "n": ""} for c in sorted(CLIPS)]
+    assert len(list(csv.reader(io.StringIO(piano("sql", "--csv", "FROM range(300)").output)))) == 301
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("SELEC 1", "SELEC"),
+        ("SELECT nothing FROM clips", "nothing"),
+        ("FROM no_such_table", "no_such_table"),
+        ("SELECT 'x'::INTEGER", "x"),
+        ("", "empty"),
+        ("/* only a comment */", "empty"),
+    ],
+)
+def test_a_bad_query_is_one_error(piano, sql, named):
+    refused(piano("sql", sql), named)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE mine (x INT)",
+        "INSERT INTO clips SELECT * FROM clips",
+        "UPDATE clips SET n_notes = 1",
+        "DELETE FROM labels",
+        "DROP TABLE labels",
+        "DROP VIEW leaderboard",
+        "SELECT 1; DELETE FROM labels",
+    ],
+)
+def test_a_query_cannot_write(piano, data, sql):
+    before = {p: p.read_bytes() for p in (data / "synthetic").rglob("*.duckdb")}
+    assert before
+    refused(piano("sql", sql), "read-only")
+    assert {p: p.read_bytes() for p in (data / "synthetic").rglob("*.duckdb")} == before
+
+
+def test_without_a_snapshot_it_says_what_to_do(piano, tmp_path):
+    refused(piano("sql", "SELECT 1", root=tmp_path), "no snapshot", "make run")
+    refused(piano("leaderboard", root=tmp_path), "no snapshot", "make run")
+    assert not list(tmp_path.iterdir()), "asking leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    "words", [("sql", "SELECT 1"), ("leaderboard",), ("describe", "family.ridge"), ("sweep", "--dry-run")]
+)
+def test_an_unknown_corpus_is_refused(piano, words):
+    refused(piano(*words, corpus="maestro"), "PIANO_CORPUS='maestro'", "percepiano")
+
+
+def test_the_leaderboard_shows_scores_with_protocol_lookup_and_ceiling(piano):
+    text = piano("leaderboard").output
+    assert text.index("split cluster, clean labels, pooled") < text.index("split percepiano_performer")
+    assert "lookup R2 / r 0.170 / 0.410, ceiling R2 / r 0.760 / 0.870" in text
+    assert "0.500 [0.40, 0.60]" in text
+    assert "Published net *" in text
+    assert "family.ridge|0" not in text, "single seeds are in leaderboard_trials"
+
+
+def test_the_leaderboard_of_one_split(piano):
+    text = piano("leaderboard", "--split", "cluster").output
+    assert "split cluster" in text
+    assert "percepiano_performer" not in text
+    refused(piano("leaderboard", "--split", "moon"), "'moon'", "cluster, percepiano_performer")
+
+
+def test_describe_shows_a_trial_and_its_place(piano):
+    text = piano("describe", "family.ridge").output
+    assert '"regressor": "ridge"' in text
+    assert "arm ridge of family" in text
+
+
+def test_describe_names_the_known_configs(piano):
+    refused(piano("describe", "family.nonsense"), "'family.nonsense' is not in the catalogue", "family.ridge")
+
+
+def test_sweep_refuses_an_unknown_name(piano):
+    refused(piano("sweep", "--dry-run", "nonsense"), "'nonsense' is neither a comparison", "family")
+
+
+def test_a_dry_run_trains_nothing(piano, tmp_path):
+    """An empty data folder has no splits, so nothing is owed; no Dagster instance and no folder is made."""
+    result = piano("sweep", "--dry-run", "family", root=tmp_path)
+    assert result.exit_code == 0, result.exception
+    assert "0 of 0 partitions are missing" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_lists_what_is_missing(piano):
+    text = piano("sweep", "--dry-run", "--seeds", "2", "family").output
+    assert "of 14 partitions are missing" in text
+    assert "family.ridge|1" in text
+
+
+@pytest.mark.parametrize("absent", ["features", "labels"])
+def test_on_an_unfinished_corpus_everything_is_missing(piano, data, tmp_path, absent):
+    """Splits stand, what a trial learns from does not: a killed run leaves this."""
+    shutil.copytree(data / "synthetic", tmp_path / "synthetic")
+    shutil.rmtree(tmp_path / "synthetic" / "parts" / absent)
+    result = piano("sweep", "--dry-run", "--seeds", "2", "family", root=tmp_path)
+    assert "14 of 14 partitions are missing" in result.output
+    assert "family.ridge|0: missing" in piano("describe", "family.ridge", root=tmp_path).output
+
+
+def test_the_snapshot_that_was_read_is_still_read_only(piano, data):
+    piano("sql", "FROM clips")
+    from piano_assets.store.location import open_store
+
+    assert snapshot_path(open_store(str(data), "synthetic")).stat().st_mode & 0o777 == 0o444
