@@ -82,7 +82,7 @@ def dimension_bars(rows: pd.DataFrame, title: str) -> "Figure":
     axis.set_yticks(y, rows["dimension"], fontsize=8)
     axis.axvline(0, color="#999999", linewidth=0.8)
     axis.set_xlabel("correlation with the label, 95 % interval", fontsize=9)
-    axis.legend(fontsize=8, frameon=False, loc="lower right")
+    figure.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=2)  # inside, it would hide marks
     axis.set_title(title, fontsize=10, color=INK)
     return figure
 
@@ -129,8 +129,8 @@ def protocol_forest(board: pd.DataFrame, metric: str, title: str) -> "Figure":
         if len(found):
             axis.axvline(float(found.iloc[0]), color=colour, linestyle="--", linewidth=1, label=text)
     axis.set_yticks(y, rows["subject"], fontsize=8)
-    axis.set_xlabel(f"{metric}, 95 % interval", fontsize=9)
+    axis.set_xlabel(f"{metric}, 95 % interval" if f"{metric}_low" in rows else metric, fontsize=9)
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=8, frameon=False, loc="lower right")
+        figure.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=2)
     axis.set_title(title, fontsize=10, color=INK)
     return figure

@@ -129,6 +129,21 @@ def test_the_forest_shows_intervals_lookup_and_ceiling():
     assert marks == {"best lookup": 0.17, "ceiling": 0.76}
 
 
+def test_a_forest_claims_an_interval_only_where_there_is_one():
+    frame = board(board_row("best", r2_pooled=0.5, r2_fold_mean=0.4))
+    labels = [protocol_forest(frame, m, "").axes[0].get_xlabel() for m in ("r2_pooled", "r2_fold_mean")]
+    assert labels == ["r2_pooled, 95 % interval", "r2_fold_mean"]
+
+
+def test_legends_hide_no_mark(bars):
+    frame = board(board_row("best", r2_pooled=0.5, lookup_r2=0.17, ceiling_r2=0.76))
+    for figure in (dimension_bars(bars, ""), protocol_forest(frame, "r2_pooled", "")):
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        assert [t.get_text() for t in legend.get_texts()] == ["best lookup", "ceiling"]
+        assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+
+
 def test_a_forest_of_correlations_shows_no_r2_marks():
     frame = board(board_row("best", pearson_mean=0.5, lookup_r2=0.17, ceiling_r2=0.76))
     (axis,) = protocol_forest(frame, "pearson_mean", "").axes
