@@ -98,8 +98,12 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         columns=list(TABLES["subjects"].columns),
     )
     scores = cross(
-        subject=(*subjects["subject"],), metric=("pearson_mean", "r2_pooled"), dimension=(*NAMES, "mean")
-    ).assign(split="cluster", rule="clean", population="all", level="global", tuning="fixed", n_seeds=1, seed_sd=None)
+        subject=(*subjects["subject"],),
+        population=("all", "humans"),
+        level=("global", "within_excerpt"),
+        metric=("pearson_mean", "r2_pooled"),
+        dimension=(*NAMES, "mean"),
+    ).assign(split="cluster", rule="clean", tuning="fixed", n_seeds=1, seed_sd=None)
     scores = scores.assign(value=unit(scores), share_of_ceiling=0.6)
     scores = scores.assign(ci_low=scores["value"] - 0.1, ci_high=scores["value"] + 0.1)
     history = cross(
