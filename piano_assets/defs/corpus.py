@@ -190,12 +190,23 @@ def audio(context: dg.AssetExecutionContext, piano: PianoData):
 
     store = piano.store()
 
-    def make() -> pd.DataFrame:
-        played = assemble(store.read("notes", "all"), store.read("controls", "all"))
-        return render_corpus(played, store.root, "modal", progress=progress(context, "clips rendered"))
-
     recorded = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (store.root / "audio").glob("*.*"))
     wanted = key("modal", recorded, *content(store, ("notes", "all"), ("controls", "all")))
+
+    def make() -> pd.DataFrame:
+        played = assemble(store.read("notes", "all"), store.read("controls", "all"))
+        refused: list[tuple[str, str, str, str]] = []
+        found = render_corpus(
+            played,
+            store.root,
+            "modal",
+            progress=progress(context, "clips rendered"),
+            on_bad_recording=lambda clip, error: refused.append(("audio", clip, error.rule, error.value)),
+        )
+        bad = pd.DataFrame(refused, columns=list(TABLES["quarantine"].columns), dtype="str")
+        store.write("quarantine", bad, key=wanted, name="audio")
+        return found
+
     yield publish(store, "audio", wanted, make, "modal")
 
 

@@ -54,14 +54,15 @@ def test_a_recording_wins(tmp_path):
     assert not (tmp_path / "renderings" / "modal" / "clip_2.wav").exists()
 
 
-def test_an_unusable_recording_is_an_error_or_reported_never_replaced(tmp_path):
+def test_an_unusable_recording_is_an_error_or_rendered_and_reported_never_silently_replaced(tmp_path):
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio" / "clip_1.wav").write_bytes(b"RIFFnothing")
     with pytest.raises(AudioError, match=r"clip_1\.wav: audio must be readable"):
         render_corpus(CLIPS, tmp_path, "modal")
     reported = {}
     rows = render_corpus(CLIPS, tmp_path, "modal", on_bad_recording=reported.__setitem__)
-    assert rows["clip"].tolist() == ["clip_0", "clip_2", "clip_3"]
+    assert rows["clip"].tolist() == list(CLIPS)
+    assert (rows["rendering"] == "modal").all()
     assert reported["clip_1"].rule == "audio must be readable"
 
 

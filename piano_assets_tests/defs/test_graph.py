@@ -154,5 +154,5 @@ def test_broken_rows_are_named_by_the_schema_check(graph: Graph, tmp_path):
     broken = table.set_column(3, "value", pa.array([7.0] * len(table)))
     meta = {b"piano": json.dumps({"key": part.key, "content_hash": "x", "record": {}}).encode()}
     pq.write_table(broken.replace_schema_metadata(meta), part.path)
-    with pytest.raises(StageFailed, match="labels_as_declared.*must be <= 1"):
+    with pytest.raises(StageFailed, match=r"labels_as_declared.*must be <= 1"):
         list(stages(dg.DagsterInstance.ephemeral(), piano, list, print))

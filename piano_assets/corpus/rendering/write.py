@@ -38,8 +38,8 @@ def render_corpus(
         folder: the corpus folder; paths in the result are relative to it.
         rendering: key of `RENDERERS`.
         progress: called with (done, total) after each clip.
-        on_bad_recording: called with (clip, error) for a recording that cannot be used, which then has no row;
-            without it, the error is raised. It is never replaced by a rendering.
+        on_bad_recording: called with (clip, error) for a recording that cannot be used, whose clip is then rendered;
+            without it, the error is raised. So a rendering replaces a recording only where the caller is told.
 
     Returns:
         Rows of the table `audio` in the order of `performances`.
@@ -66,12 +66,13 @@ def render_corpus(
                     if on_bad_recording is None:
                         raise
                     on_bad_recording(clip, error)
+                    rows[clip] = _one(clip, performances[clip], folder, rendering, sample_rate, recorded=False)
                 if progress:
                     progress(done, len(clips))
         finally:
             for future in clips:
                 future.cancel()
-    return pd.DataFrame([rows[c] for c in performances if c in rows], columns=list(TABLES["audio"].columns))
+    return pd.DataFrame([rows[c] for c in performances], columns=list(TABLES["audio"].columns))
 
 
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -88,8 +89,10 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> np.ndarray:
     return pcm
 
 
-def _one(clip: str, performance: Performance, folder: Path, rendering: str, sample_rate: int) -> dict[str, object]:
-    path = find_recording(folder, clip)
+def _one(
+    clip: str, performance: Performance, folder: Path, rendering: str, sample_rate: int, recorded: bool = True
+) -> dict[str, object]:
+    path = find_recording(folder, clip) if recorded else None
     if path:
         rendering, samples = RECORDED, read_audio(path, sample_rate)
     else:

@@ -1,0 +1,101 @@
+"""Schedule, sensor, automation, and what loading the definitions costs."""
+
+import datetime
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from piano_assets.catalogue.comparisons import catalogue
+from piano_assets.defs import planner
+from piano_assets.defs.build import build_defs
+from piano_assets.defs.jobs import nightly_sweep, register_configs
+from piano_assets.defs.training import CONFIGS, train
+from piano_assets_tests.defs.conftest import NETWORK, SMALL, Graph, tasks
+
+
+def test_definitions_load_light_and_fast():
+    """At most 2 s of processor time (wall time would measure the neighbours), without torch or librosa."""
+    code = (
+        "import sys, time; import piano_assets.definitions as d; d.defs.resolve_all_job_defs();"
+        "print(time.process_time(), *[m for m in ('torch', 'librosa', 'sklearn', 'numba') if m in sys.modules])"
+    )
+    said = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    heavy = [s.stdout.split()[1:] for s in said]
+    assert heavy == [[], [], []]
+    assert min(float(s.stdout.split()[0]) for s in said) <= 2
+
+
+def test_every_asset_says_what_it_is():
+    for spec in build_defs().resolve_all_asset_specs():
+        assert spec.description, spec.key
+        assert spec.group_name in ("corpus", "features", "training", "ensembles", "results"), spec.key
+        assert spec.owners, spec.key
+        assert spec.kinds, spec.key
+
+
+def test_every_table_asset_shows_its_columns():
+    shown = {s.key.to_user_string(): s.metadata for s in build_defs().resolve_all_asset_specs()}
+    schema = shown["labels"]["dagster/column_schema"]
+    assert [c.name for c in schema.columns] == ["clip", "dimension", "rule", "value", "standard_error", "n_raters"]
+    assert all(c.description for c in schema.columns)
+
+
+def test_the_sensor_registers_every_config_once():
+    with dg.instance_for_test() as instance:
+        asked = register_configs(dg.build_sensor_context(instance=instance))
+        request = asked.dynamic_partitions_requests[0]
+        assert set(request.partition_keys) == set(catalogue())
+        instance.add_dynamic_partitions(str(CONFIGS.name), list(request.partition_keys))
+        assert isinstance(register_configs(dg.build_sensor_context(instance=instance)), dg.SkipReason)
+
+
+@pytest.mark.xdist_group("graph")
+def test_the_night_requests_what_is_missing_and_nothing_else(graph: Graph, monkeypatch):
+    night = datetime.datetime(2026, 11, 22, 2, tzinfo=datetime.UTC)
+    with dg.instance_for_test() as instance:
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=night, resources={"piano": graph.piano}
+        )
+        requests = nightly_sweep(context)
+        asked = [p for r in requests for p in r.run_config["ops"]["train_batch"]["config"]["partitions"]]
+        missing = planner.missing(graph.store, planner.owed(graph.store))
+        assert sorted(asked) == sorted(t.partition for t in missing)
+        assert len({r.run_key for r in requests}) == len(requests)
+        trained = tasks(graph.store, SMALL | NETWORK)
+        monkeypatch.setattr(planner, "owed", lambda store: trained)
+        assert isinstance(nightly_sweep(context), dg.SkipReason)
+
+
+@pytest.mark.xdist_group("graph")
+def test_results_are_requested_once_after_a_batch_and_not_when_nothing_changed(graph: Graph):
+    defs = build_defs({"piano": graph.piano})
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions(str(CONFIGS.name), list(SMALL))
+        first = dg.evaluate_automation_conditions(defs, instance=instance)
+        assert first.total_requested == 0
+        for event in ("checkpoints", "history", "predictions"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(event, partition="family.ridge|0"))
+        second = dg.evaluate_automation_conditions(defs, instance=instance, cursor=first.cursor)
+        assert second.get_num_requested(dg.AssetKey("scores")) == 1
+        third = dg.evaluate_automation_conditions(defs, instance=instance, cursor=second.cursor)
+        assert third.get_num_requested(dg.AssetKey("scores")) == 0
+
+
+@pytest.mark.xdist_group("graph")
+def test_one_failed_partition_is_named_and_the_others_go_on(graph: Graph, monkeypatch):
+    from piano_assets.training import run
+
+    honest = run.run_trial
+
+    def failing(trial, config, seed, *more, **named):
+        if seed == 1:
+            raise ValueError("planted")
+        return honest(trial, config, seed, *more, **named)
+
+    monkeypatch.setattr(run, "run_trial", failing)
+    logged = []
+    with pytest.raises(dg.Failure, match=r"1 of 3 partitions failed: family\.ridge\|1: ValueError: planted"):
+        train(dg.build_op_context(), graph.store, tasks(graph.store, {"family.ridge": 3}), logged.append)
+    assert {e.partition for e in logged} == {"family.ridge|0", "family.ridge|2"}
