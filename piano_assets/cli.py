@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import dagster as dg
     import pandas as pd
 
-    from piano_assets.defs import planner
-    from piano_assets.store.parts import Part, Store
+    from piano_assets.store.parts import Store
 
 # A pipe or a log has no width, so tables keep theirs; a terminal has one.
 console = Console(soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
@@ -67,7 +66,7 @@ def run() -> None:
         console.print("Going on with the synthetic corpus, whose truth is known, in a data folder of its own.")
         store = _store("synthetic")
     _stages(store.corpus, lambda: planner.quickstart(store))
-    _print_leaderboard(store.corpus, None)
+    _print_leaderboard(store.corpus)
     console.print(f"\nDatabase: {store.root / 'piano.duckdb'}   (read it: piano sql 'FROM leaderboard')")
     console.print(f"Report:   {store.root / 'report.html'}")
     console.print("UI:       make ui, then open http://localhost:3000")
@@ -84,7 +83,7 @@ def sweep(configs: tuple[str, ...], seeds: int | None, dry_run: bool) -> None:
     store = _store()
     chosen = _resolve(configs)
     owed = planner.owed(store, chosen, seeds)
-    todo = [task for task in owed if _standing(store, task) is None]
+    todo = planner.missing(store, owed)
     console.print(f"{len(todo)} of {len(owed)} partitions are missing")
     for task in todo if dry_run else []:
         console.print(f"  {task.partition}")
@@ -105,9 +104,11 @@ def smoke() -> None:
 
 @main.command()
 @click.option("--split", help="Only this split.")
-def leaderboard(split: str | None) -> None:
+@click.option("--all", "everything", is_flag=True, help="Also protocols on which only lookups stand.")
+@click.option("--markdown", is_flag=True, help="Print Markdown tables.")
+def leaderboard(split: str | None, everything: bool, markdown: bool) -> None:
     """Print the leaderboard: every score with protocol, interval, lookup and ceiling."""
-    _print_leaderboard(_store().corpus, split)
+    _print_leaderboard(_store().corpus, split, everything, markdown)
 
 
 @main.command()
@@ -115,15 +116,12 @@ def leaderboard(split: str | None) -> None:
 @click.option("--csv", is_flag=True, help="Print comma-separated values.")
 def sql(query: str, csv: bool) -> None:
     """Run QUERY on the newest snapshot. Reading never waits for a writer."""
-    import duckdb
-
+    from piano_assets.store.warehouse import QueryError
     from piano_assets.store.warehouse import query as run_query
 
     try:
-        if not duckdb.extract_statements(query):
-            raise click.ClickException("the query is empty")
         frame = run_query(_store(), query)
-    except (duckdb.Error, FileNotFoundError) as error:
+    except (QueryError, FileNotFoundError) as error:
         raise click.ClickException(str(error)) from error
     if csv:
         click.echo(frame.to_csv(index=False), nl=False)
@@ -152,7 +150,7 @@ def describe(config: str) -> None:
                 console.print(f"arm [bold]{arm}[/] of {comparison.name}: {changes or 'the reference'}")
                 console.print(f"  {comparison.hypothesis}")
     for task in planner.owed(store, [config]):
-        part = _standing(store, task)
+        part = planner.standing(store, task)
         console.print(f"  {task.partition}: {'stands, part ' + part.key if part else 'missing'}")
 
 
@@ -161,15 +159,6 @@ def _store(corpus: str | None = None) -> "Store":
         return open_store(corpus=corpus)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _standing(store: "Store", task: "planner.Task") -> "Part | None":
-    from piano_assets.defs.planner import standing
-
-    try:
-        return standing(store, task)
-    except FileNotFoundError:  # what it is trained on does not stand yet, so neither does it
-        return None
 
 
 def _resolve(names: tuple[str, ...]) -> list[str] | None:
@@ -210,8 +199,8 @@ def _stages(corpus: str, tasks) -> None:
     console.print(table)
 
 
-def _print_leaderboard(corpus: str, split: str | None) -> None:
-    from piano_assets.report.board import board_text
+def _print_leaderboard(corpus: str, split: str | None = None, everything: bool = False, markdown: bool = False) -> None:
+    from piano_assets.report.board import board_markdown, board_text, with_models
     from piano_assets.store.warehouse import query
 
     try:
@@ -220,9 +209,13 @@ def _print_leaderboard(corpus: str, split: str | None) -> None:
         raise click.ClickException(str(error)) from error
     if split is not None and split not in set(frame["split"]):
         raise click.ClickException(
-            f"no split {split!r} on the leaderboard; there are: {', '.join(set(frame['split']))}"
+            f"no split {split!r} on the leaderboard; there are: {', '.join(sorted(set(frame['split'])))}"
         )
-    for table in board_text(frame if split is None else frame[frame["split"] == split], console.width):
+    shown = frame[frame["split"] == split] if split else frame if everything else with_models(frame)
+    if markdown:
+        click.echo(board_markdown(shown))
+        return
+    for table in board_text(shown, console.width):
         console.print(table)
 
 

@@ -19,7 +19,7 @@ HEADLINE: dict[str, str] = {"pooled": "r2_pooled", "mean_of_folds": "r2_fold_mea
 RANKED = ("arm", "ensemble")
 SHORT_BUDGETS = ("smoke", "reduced")
 
-# (population, level, metric) -> column; three get their interval as well.
+# (population, level, metric) -> column; each stands with its interval.
 _SHOWN: dict[tuple[str, str, str], str] = {
     ("all", "global", "r2_pooled"): "r2_pooled",
     ("all", "global", "pearson_mean"): "pearson_mean",
@@ -28,7 +28,6 @@ _SHOWN: dict[tuple[str, str, str], str] = {
     ("humans", "global", "r2_pooled"): "humans_r2",
     ("humans", "within_excerpt", "pearson_mean"): "within_excerpt_r",
 }
-_WITH_INTERVAL = ("r2_pooled", "pearson_mean", "within_excerpt_r")
 
 
 def leaderboard(
@@ -80,9 +79,8 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
     board = pd.DataFrame(index=wide.index)
     for column in _SHOWN.values():
         for source, suffix in (("value", ""), ("ci_low", "_low"), ("ci_high", "_high")):
-            if not suffix or column in _WITH_INTERVAL:
-                found = (source, column) in wide.columns
-                board[column + suffix] = wide[source, column].astype(float) if found else np.nan
+            found = (source, column) in wide.columns
+            board[column + suffix] = wide[source, column].astype(float) if found else np.nan
     main = means[means["column"] == "pearson_mean"].set_index(KEY)
     board["n_seeds"] = main["n_seeds"].reindex(board.index).fillna(0).astype(int)
     board["complete"] = True
@@ -138,9 +136,8 @@ def _published(published: pd.DataFrame) -> pd.DataFrame:
             "caveat": of["caveat"].iloc[0],
         }
         for result in of.itertuples():
-            row[str(result.metric)] = result.value
-            if result.metric in _WITH_INTERVAL:
-                row |= {f"{result.metric}_low": result.ci_low, f"{result.metric}_high": result.ci_high}
+            row |= {str(result.metric): result.value}
+            row |= {f"{result.metric}_low": result.ci_low, f"{result.metric}_high": result.ci_high}
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -14,7 +14,7 @@ from piano_assets.catalogue.comparisons import catalogue
 from piano_assets.catalogue.trial import Tabular, Trial
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Part, Store, read_part
-from piano_assets.training.data import done, seeds_of
+from piano_assets.training.data import done, part_names, seeds_of
 
 TRIAL_TABLES = ("predictions", "history", "members", "runs")
 SEEDS = tuple(range(5))
@@ -110,7 +110,12 @@ def quickstart(store: Store) -> list[Task]:
 
 
 def standing(store: Store, task: Task, device: str = "cpu") -> Part | None:
-    """The finished part of a task for a device class, else for another; None when it must be trained."""
+    """The finished part of a task for a device class, else for another; None when it must be trained.
+
+    Without the parts that it reads, nothing can stand.
+    """
+    if any(store.part(table, name) is None for table, name in part_names(task.trial)):
+        return None
     devices = (device, *(d for d in ("cuda", "cpu") if d != device))
     for precision in ("float32", "bfloat16"):
         for d in devices:

@@ -20,9 +20,9 @@ def board_rows(protocol: pd.DataFrame) -> list[tuple[str, ...]]:
             str(row.n_seeds or ""),
             _with_interval(row.r2_pooled, row.r2_pooled_low, row.r2_pooled_high),
             _with_interval(row.pearson_mean, row.pearson_mean_low, row.pearson_mean_high),
-            _number(row.r2_fold_mean),
-            _number(row.pearson_flat_z),
-            _number(row.humans_r2),
+            _with_interval(row.r2_fold_mean, row.r2_fold_mean_low, row.r2_fold_mean_high),
+            _with_interval(row.pearson_flat_z, row.pearson_flat_z_low, row.pearson_flat_z_high),
+            _with_interval(row.humans_r2, row.humans_r2_low, row.humans_r2_high),
             _with_interval(row.within_excerpt_r, row.within_excerpt_r_low, row.within_excerpt_r_high),
             f"{_number(row.lookup_r2)} / {_number(row.lookup_r)}".strip(" /"),
             f"{_number(row.ceiling_r2)} / {_number(row.ceiling_r)}".strip(" /"),
@@ -41,6 +41,15 @@ def protocols(board: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     found = list(board.groupby(["split", "rule"], sort=True))
     for (split, rule), rows in sorted(found, key=lambda g: (g[0] != ("cluster", "clean"), g[0])):
         yield f"split {split}, {rule} labels, {rows['aggregation'].iloc[0].replace('_', ' ')}", rows
+
+
+def with_models(board: pd.DataFrame) -> pd.DataFrame:
+    """The protocols on which an arm, an ensemble or a published result stands; on the others only lookups do."""
+    return board[
+        board.groupby(["split", "rule"])["kind"].transform(
+            lambda kind: kind.isin(["arm", "ensemble", "published"]).any()
+        )
+    ]
 
 
 def board_text(board: pd.DataFrame, width: int | None = None) -> "Iterator[Table]":

@@ -129,7 +129,8 @@ def protocol_forest(board: pd.DataFrame, metric: str, title: str) -> "Figure":
         if len(found):
             axis.axvline(float(found.iloc[0]), color=colour, linestyle="--", linewidth=1, label=text)
     axis.set_yticks(y, rows["subject"], fontsize=8)
-    axis.set_xlabel(f"{metric}, 95 % interval" if f"{metric}_low" in rows else metric, fontsize=9)
+    intervals = rows.get(f"{metric}_low", pd.Series(dtype=float)).notna().any()
+    axis.set_xlabel(f"{metric}, 95 % interval" if intervals else metric, fontsize=9)
     if axis.get_legend_handles_labels()[0]:
         figure.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=2)
     axis.set_title(title, fontsize=10, color=INK)

@@ -33,9 +33,13 @@ SQL_TYPES: dict[pa.DataType, str] = {
 VIEWS: dict[str, str] = {
     "leaderboard": """
         SELECT * FROM leaderboard_trials WHERE kind <> 'trial'
-        ORDER BY corpus, split, rule, rank NULLS LAST, r2_pooled DESC NULLS LAST, r2_fold_mean DESC NULLS LAST, subject
+        ORDER BY corpus, split <> 'cluster', split, rule, rank NULLS LAST,
+            CASE aggregation WHEN 'pooled' THEN r2_pooled ELSE r2_fold_mean END DESC NULLS LAST, subject
     """,
 }
+
+QueryError = duckdb.Error
+"""What DuckDB raises, so that callers need not import it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def build_snapshot(
 
 def _fill(path: Path, corpus: str, parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, ...]]) -> None:
     with duckdb.connect(str(path)) as connection:
+        # Rows of a table have no order of their own; not keeping that of the files is a third faster.
+        connection.execute("SET preserve_insertion_order = false")
         for name, table in TABLES.items():
             schema = table.arrow_schema
             declared = ", ".join(f'"{f.name}" {SQL_TYPES[f.type]}{"" if f.nullable else " NOT NULL"}' for f in schema)
@@ -143,6 +149,13 @@ def latest_snapshot(store: Store) -> Path:
 
 
 def query(store: Store, sql: str) -> pd.DataFrame:
-    """Run one query on the newest snapshot. Reading cannot change it, and never waits for a writer."""
+    """Run one query on the newest snapshot. Reading cannot change it, and never waits for a writer.
+
+    Raises:
+        QueryError: what DuckDB has against the query, or that it returns no rows because it is empty.
+    """
     with duckdb.connect(str(latest_snapshot(store)), read_only=True) as connection:
-        return connection.sql(sql).df()
+        found = connection.sql(sql)
+        if found is None:
+            raise duckdb.InvalidInputException(f"the query is empty, or returns no table: {sql!r}")
+        return found.df()

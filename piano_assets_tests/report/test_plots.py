@@ -130,7 +130,7 @@ def test_the_forest_shows_intervals_lookup_and_ceiling():
 
 
 def test_a_forest_claims_an_interval_only_where_there_is_one():
-    frame = board(board_row("best", r2_pooled=0.5, r2_fold_mean=0.4))
+    frame = board(board_row("best", r2_pooled=0.5, r2_pooled_low=0.4, r2_pooled_high=0.6, r2_fold_mean=0.4))
     labels = [protocol_forest(frame, m, "").axes[0].get_xlabel() for m in ("r2_pooled", "r2_fold_mean")]
     assert labels == ["r2_pooled, 95 % interval", "r2_fold_mean"]
 
