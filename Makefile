@@ -35,8 +35,13 @@ check: install  ## style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The corpus that is measured: PERCEPIANO_DIR, and its rendered clips (make run).
+CORPUS_DIR ?= $(PERCEPIANO_DIR)
 bench: install  ## every speed claim beside its peer; results in benchmarks/results
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.symbolic_features $(CORPUS_DIR)
+	$(BIN)/python -m benchmarks.audio_features --audio data/percepiano/renderings/modal
+	$(BIN)/python -m benchmarks.rendering speed --midi $(CORPUS_DIR)
 
 clean:  ## remove the environment and caches; data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """Time the store: is a partition done, rebuild a snapshot of 7 million predictions, query and open it.
 
-    python benchmarks/store.py [--parts 307]
+    python -m benchmarks.store [--parts 307]
 
 The rebuild's peers get the same parts in the same run: pandas.concat of all of them and one `CREATE TABLE AS` from the
 frame, and one INSERT per part. Each repeat takes the three in turn, each in a fresh process, and gives both clocks:
@@ -23,15 +23,12 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from benchmarks.environment import environment
 from piano_assets.catalogue.comparisons import catalogue
 from piano_assets.dimensions import NAMES
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Part, Store, read_part
 from piano_assets.store.warehouse import all_parts, build_snapshot, latest_snapshot, query
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/store.py` finds the folder, not the package
-
-from benchmarks.environment import environment
 
 RESULT = Path(__file__).parent / "results" / "store.json"
 N_CLIPS = 1202

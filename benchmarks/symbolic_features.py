@@ -1,4 +1,4 @@
-"""Time the note-level features of the whole corpus on one core: `python benchmarks/symbolic_features.py FOLDER`.
+"""Time the note-level features of the whole corpus on one core: `python -m benchmarks.symbolic_features FOLDER`.
 
 FOLDER has PercePiano's layout. Reading the files is timed apart. The goal is 20 s for 1,202 clips.
 On a shared machine the processor time is the one to compare.

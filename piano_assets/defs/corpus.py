@@ -177,7 +177,7 @@ def splits(context: dg.AssetExecutionContext, piano: PianoData):
             made = True
         names.append(name)
     skipped = pd.DataFrame(impossible, columns=list(TABLES["quarantine"].columns), dtype="str")
-    store.write("quarantine", skipped, key=key("splits", *inputs), name="splits")
+    store.ensure("quarantine", "splits", key("splits", impossible, *inputs), skipped.copy)
     yield many(store, "splits", names, made, impossible=[i["item"] for i in impossible])
     yield many(store, "leaks", names, made)
 
