@@ -40,13 +40,15 @@ def _other(c: Column) -> list[str]:
     return found + ([f"one of {', '.join(c.values)}"] if c.values and len(c.values) < 8 else [])
 
 
-def spec(table: str, *, group: str, deps: list[str] | None = None, name: str = "", **more: Any) -> dg.AssetSpec:
-    """The asset of one table, or of a part of it under a name of its own."""
+def spec(
+    table: str, *, group: str, deps: list[str] | None = None, name: str = "", description: str = "", **more: Any
+) -> dg.AssetSpec:
+    """The asset of one table, or of a part of it under a name and description of its own."""
     return dg.AssetSpec(
         name or table,
         deps=deps,
         group_name=group,
-        description=TABLES[table].description,
+        description=description or TABLES[table].description,
         metadata=describe(table),
         kinds={"parquet"},
         owners=OWNERS,

@@ -14,7 +14,16 @@ SPECTROGRAM_NAMES = ("mel_128", "log_mel_128")
 
 
 @dg.multi_asset(
-    specs=[spec("features", name="symbolic_features", group=GROUP, deps=["notes", "controls", "clips"])],
+    specs=[
+        spec(
+            "features",
+            name="symbolic_features",
+            description="Note-level features of every clip: timing, touch, dynamics, pedal, texture, tonality; "
+            "each also relative to the same excerpt's deadpan rendition.",
+            group=GROUP,
+            deps=["notes", "controls", "clips"],
+        )
+    ],
     name="symbolic_features",
 )
 def symbolic_features(context: dg.AssetExecutionContext, piano: PianoData):
@@ -33,7 +42,15 @@ def symbolic_features(context: dg.AssetExecutionContext, piano: PianoData):
 
 
 @dg.multi_asset(
-    specs=[spec("features", name="audio_features", group=GROUP, deps=["audio"])],
+    specs=[
+        spec(
+            "features",
+            name="audio_features",
+            description="The 65 traditional audio features of every clip: MFCC, spectral, harmonic, temporal.",
+            group=GROUP,
+            deps=["audio"],
+        )
+    ],
     name="audio_features",
 )
 def audio_features(context: dg.AssetExecutionContext, piano: PianoData):

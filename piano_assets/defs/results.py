@@ -57,7 +57,16 @@ def catalogue_tables(piano: PianoData):
 
 
 @dg.multi_asset(
-    specs=[spec("predictions", name="lookups", group="ensembles", deps=["labels", "splits", "clips"])], name="lookups"
+    specs=[
+        spec(
+            "predictions",
+            name="lookups",
+            description="Predictions of those who hear nothing: global, excerpt, performer, excerpt + performer means.",
+            group="ensembles",
+            deps=["labels", "splits", "clips"],
+        )
+    ],
+    name="lookups",
 )
 def lookups(context: dg.AssetExecutionContext, piano: PianoData):
     """Predictions of those who hear nothing: means by excerpt, performer and both, on every protocol in use."""
@@ -93,7 +102,13 @@ ENSEMBLE_PARTITIONS = dg.StaticPartitionsDefinition(list(RECIPES))
 
 @dg.multi_asset(
     specs=[
-        spec("predictions", name="ensembles", group="ensembles", deps=["predictions"]),
+        spec(
+            "predictions",
+            name="ensembles",
+            description="Combined predictions of several arms, by recipe; nothing is retrained.",
+            group="ensembles",
+            deps=["predictions"],
+        ),
         spec("ensemble_weights", group="ensembles", deps=["predictions"]),
     ],
     partitions_def=ENSEMBLE_PARTITIONS,
@@ -220,6 +235,7 @@ def leaderboard(piano: PianoData):
     from piano_assets.analysis.panel import completeness, units
     from piano_assets.corpus.splits import SPLITS
     from piano_assets.report.board import board_markdown
+    from piano_assets.report.plots import protocol_forest, thumbnail
 
     store = piano.store()
 
@@ -239,7 +255,14 @@ def leaderboard(piano: PianoData):
     part, made = store.ensure("leaderboard_trials", "all", wanted, make)
     board = store.read("leaderboard_trials", "all")
     first = board[(board["kind"] != "trial") & (board["split"] == "cluster")]
-    yield result(part, made, "leaderboard", board=dg.MetadataValue.md(board_markdown(first)))
+    forest = thumbnail(protocol_forest(first, "r2_pooled", "split cluster, clean labels"))
+    yield result(
+        part,
+        made,
+        "leaderboard",
+        board=dg.MetadataValue.md(board_markdown(first)),
+        forest=dg.MetadataValue.md(f"![leaderboard]({forest})"),
+    )
 
 
 REPORTED = ("scores", "tests", "leaks", "quarantine", "clips", "labels", "noise_ceiling", "subjects", "trials")
@@ -255,7 +278,7 @@ REPORTED = ("scores", "tests", "leaks", "quarantine", "clips", "labels", "noise_
 def report(context: dg.AssetExecutionContext, piano: PianoData) -> dg.MaterializeResult:
     """The report: one HTML file that opens without a network; its plots also as files of their own."""
     from piano_assets.report.html import render, result_plots
-    from piano_assets.report.plots import png
+    from piano_assets.report.plots import png, thumbnail
     from piano_assets.store.parts import write_file
 
     store = piano.store()
@@ -273,6 +296,7 @@ def report(context: dg.AssetExecutionContext, piano: PianoData) -> dg.Materializ
         context.log.info(f"plot {number} of {len(plots)}: {plot.name}")
         file = write_file(store.root / "plots" / f"{plot.name}.png", png(plot.figure))
         metadata[plot.name] = dg.MetadataValue.path(str(file.resolve()))
+        metadata[f"{plot.name}.preview"] = dg.MetadataValue.md(f"![{plot.title}]({thumbnail(plot.figure)})")
     return dg.MaterializeResult(metadata=metadata)
 
 

@@ -38,6 +38,27 @@ def data_uri(figure: "Figure", dpi: int = 110) -> str:
     return "data:image/png;base64," + base64.b64encode(png(figure, dpi)).decode()
 
 
+def thumbnail(figure: "Figure", limit: int = 10_000) -> str:
+    """The figure as a data URI of at most `limit` characters: as large as that allows, with few colours.
+
+    Raises:
+        ValueError: it does not fit even at a tenth of its size.
+    """
+    from PIL import Image
+
+    whole = Image.open(io.BytesIO(png(figure, 90))).convert("RGB")
+    for tenths in range(10, 0, -1):
+        size = (max(whole.width * tenths // 10, 1), max(whole.height * tenths // 10, 1))
+        small = whole.resize(size, Image.Resampling.LANCZOS)
+        for colours in (16, 6):
+            sink = io.BytesIO()
+            small.quantize(colours, dither=Image.Dither.NONE).save(sink, "PNG", optimize=True)
+            uri = "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()
+            if len(uri) <= limit:
+                return uri
+    raise ValueError(f"the figure takes {len(uri)} characters at a tenth of its size, the limit is {limit}")
+
+
 def predicted_against_rated(pred: pd.DataFrame, target: pd.DataFrame, title: str) -> "Figure":
     """One panel per dimension: out-of-fold prediction against label, people filled, deadpan hollow.
 

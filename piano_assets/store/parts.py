@@ -45,6 +45,7 @@ class Part:
     key: str
     content_hash: str
     n_rows: int
+    columns: tuple[str, ...]
     record: dict[str, Any]
 
 
@@ -89,16 +90,19 @@ class Store:
         conformed = conformed.replace_schema_metadata({_RECORD: meta.encode()})
         with published(path) as temporary:
             pq.write_table(conformed, temporary, compression="zstd")
-        return Part(table, name, path, key, content, conformed.num_rows, record)
+        return Part(table, name, path, key, content, conformed.num_rows, _declared(table), record)
 
     def part(self, table: str, name: str = "all", *, key: str | None = None) -> Part | None:
-        """Find a part, reading its footer only; None when there is none (or none with this key)."""
+        """Find a part, reading its footer only; None when there is none (or none with this key).
+
+        A part with other columns than its table now declares fits no key: it must be made again.
+        """
         for base in (self.root, self.shipped):
             if base is None:
                 continue
             path = base / self.path(table, name).relative_to(self.root)
             found = _read_footer(table, name, path)
-            if found is not None and (key is None or found.key == key):
+            if found is not None and (key is None or (found.key == key and found.columns == _declared(table))):
                 return found
         return None
 
@@ -148,7 +152,12 @@ def _read_footer(table: str, name: str, path: Path) -> Part | None:
     except FileNotFoundError:
         return None
     meta = json.loads(footer.metadata[_RECORD])
-    return Part(table, name, path, meta["key"], meta["content_hash"], footer.num_rows, meta["record"])
+    columns = tuple(footer.schema.names)
+    return Part(table, name, path, meta["key"], meta["content_hash"], footer.num_rows, columns, meta["record"])
+
+
+def _declared(table: str) -> tuple[str, ...]:
+    return tuple(TABLES[table].columns)
 
 
 def _content_hash(table: pa.Table) -> str:

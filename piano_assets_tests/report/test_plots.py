@@ -18,6 +18,7 @@ from piano_assets.report.plots import (
     png,
     predicted_against_rated,
     protocol_forest,
+    thumbnail,
 )
 from piano_assets_tests.report.small_tables import board, board_row
 
@@ -161,3 +162,18 @@ def test_a_data_uri_holds_the_png(bars):
     head, _, body = data_uri(figure).partition(",")
     assert head == "data:image/png;base64"
     assert base64.b64decode(body) == png(figure)
+
+
+def test_a_thumbnail_fits_and_is_a_picture(bars):
+    import base64
+    import io
+
+    from PIL import Image
+
+    uri = thumbnail(dimension_bars(bars, "title"))
+    assert len(uri) <= 10_000
+    width, height = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size
+    assert width > 200
+    assert height > 100
+    with pytest.raises(ValueError, match="the limit is 100"):
+        thumbnail(dimension_bars(bars, "title"), limit=100)

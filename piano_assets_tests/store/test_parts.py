@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from piano_assets.schemas import TABLES, TableError
+from piano_assets.schemas import TABLES, Table, TableError
 from piano_assets.store.parts import Store, digest, published
 
 
@@ -121,3 +121,12 @@ def test_shipped_parts_serve_where_the_key_fits(tmp_path, store):
     both = Store(store.root, shipped.root)
     assert both.part("labels", "clean", key="k") == made
     assert both.part("labels", "clean", key="j") is None
+
+
+def test_a_part_with_other_columns_than_declared_is_made_again(store, monkeypatch):
+    store.write("labels", labels(), key="k", name="clean")
+    columns = dict(TABLES["labels"].columns)
+    columns["more"] = columns["standard_error"]
+    monkeypatch.setitem(TABLES, "labels", Table("labels", "with a column more", columns))
+    assert store.part("labels", "clean") is not None
+    assert store.part("labels", "clean", key="k") is None
