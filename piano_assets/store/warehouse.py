@@ -5,6 +5,7 @@ the file that people read: a new one is built beside it and renamed over it. Rea
 open `snapshots/<hash>.duckdb`, because a second connection in one process keeps seeing the file it saw first.
 """
 
+import filecmp
 import os
 import shutil
 import time
@@ -29,6 +30,9 @@ SQL_TYPES: dict[pa.DataType, str] = {
     pa.bool_(): "BOOLEAN",
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
+
+READABLE_SINCE = "v1.2.0"
+"""Oldest DuckDB that can read a snapshot: command-line clients lag behind the library that writes it."""
 
 VIEWS: dict[str, str] = {
     "leaderboard": """
@@ -73,7 +77,11 @@ def build_snapshot(
     started = time.perf_counter()
     sets = {name: tuple(columns) for name, columns in (feature_sets or {}).items()}
     content = digest(
-        {t: [(p.name, p.content_hash) for p in parts.get(t, ())] for t in TABLES}, VIEWS, sets, duckdb.__version__
+        {t: [(p.name, p.content_hash) for p in parts.get(t, ())] for t in TABLES},
+        VIEWS,
+        sets,
+        READABLE_SINCE,
+        duckdb.__version__,
     )
     target, versioned = snapshot_path(store), store.root / "snapshots" / f"{content}.duckdb"
     store.root.mkdir(parents=True, exist_ok=True)
@@ -84,7 +92,9 @@ def build_snapshot(
                 _fill(temporary, store.corpus, parts, sets)
                 temporary.chmod(0o444)
         quarantined = _set_aside_foreign_wal(target)
-        if rebuilt or not target.exists() or os.stat(target).st_size != os.stat(versioned).st_size:
+        if latest_snapshot(store) != versioned:  # an earlier content has come back: it is the newest again
+            os.utime(versioned)
+        if rebuilt or not target.exists() or not filecmp.cmp(target, versioned, shallow=False):
             with published(target) as temporary:
                 shutil.copyfile(versioned, temporary)
                 temporary.chmod(0o444)
@@ -93,7 +103,9 @@ def build_snapshot(
 
 
 def _fill(path: Path, corpus: str, parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, ...]]) -> None:
-    with duckdb.connect(str(path)) as connection:
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{_quoted(str(path))}' AS snapshot (STORAGE_VERSION '{READABLE_SINCE}')")
+        connection.execute("USE snapshot")
         # Rows of a table have no order of their own; not keeping that of the files is a third faster.
         connection.execute("SET preserve_insertion_order = false")
         for name, table in TABLES.items():

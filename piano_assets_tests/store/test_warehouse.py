@@ -135,3 +135,13 @@ def test_root_may_be_the_current_user(store):
     with duckdb.connect(str(snapshot_path(store))) as connection:
         connection.execute("DELETE FROM labels")
     assert query(store, "SELECT count(*) AS n FROM labels")["n"].item() == 2
+
+
+def test_content_that_comes_back_is_the_newest_again(store):
+    first = latest_snapshot(store)
+    fill(store, 0.9)
+    assert latest_snapshot(store) != first
+    fill(store, 0.25, 0.5)
+    assert latest_snapshot(store) == first
+    with duckdb.connect(str(snapshot_path(store)), read_only=True) as connection:
+        assert connection.sql("SELECT count(*) FROM labels").fetchall() == [(2,)]
