@@ -161,20 +161,24 @@ def _store(corpus: str | None = None) -> "Store":
         raise click.ClickException(str(error)) from error
 
 
-def _resolve(names: tuple[str, ...]) -> list[str] | None:
-    """Configs of the named configs and comparisons; None for all."""
+def _resolve(names: tuple[str, ...]) -> list[str]:
+    """The named configs, and of named comparisons those that are swept unasked; by default all of the latter."""
     from piano_assets.catalogue.comparisons import COMPARISONS, arm_configs
     from piano_assets.defs import planner
 
+    swept = planner.swept_configs()
     if not names:
-        return [c for c, t in planner.catalogue().items() if t.budget != "smoke"]
+        return swept
     arms = {c.name: [config for config, _ in arm_configs(c).values()] for c in COMPARISONS}
     known = planner.catalogue()
     chosen: list[str] = []
     for name in names:
         if name not in arms and name not in known:
             raise click.ClickException(f"{name!r} is neither a comparison ({', '.join(arms)}) nor a config")
-        chosen += arms.get(name, [name])
+        chosen += [config for config in arms[name] if config in swept] if name in arms else [name]
+        left = [config for config in arms.get(name, ()) if config not in swept]
+        if left:
+            console.print(f"{name}: {', '.join(left)} needs a GPU at full budget; name it to train it all the same")
     return list(dict.fromkeys(chosen))
 
 

@@ -6,6 +6,7 @@ never from Dagster's log.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -23,9 +24,8 @@ QUICKSTART: dict[str, int] = {
     "family.ridge": 5,
     "family.kernel_ridge": 5,
     "family.reference": 5,
-    "family.random_forest_founding": 1,
     "family.extra_trees": 5,
-    "family.gradient_boosting": 1,
+    "family.gradient_boosting": 5,
     "forest.reference": 5,
     "ast.reference@smoke": 1,
     "literature.reference": 1,
@@ -47,6 +47,27 @@ class Task:
     @property
     def partition(self) -> str:
         return f"{self.config}|{self.seed}"
+
+
+def has_cuda() -> bool:
+    """Whether this machine has an NVIDIA device; asks the file system, since loading torch takes seconds."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/nvidia0").exists()
+
+
+def sweepable(trial: Trial, cuda: bool) -> bool:
+    """Whether a sweep trains it unasked.
+
+    Networks at `full` take hours on a CPU: without a GPU they are trained only where they are named. Those at `smoke`
+    only show that they run.
+    """
+    network = trial.optimisation is not None
+    return not network or (trial.budget == "full" and cuda)
+
+
+def swept_configs(cuda: bool | None = None) -> list[str]:
+    """The configs that the nightly schedule and `piano sweep` train unasked."""
+    cuda = has_cuda() if cuda is None else cuda
+    return [config for config, trial in catalogue().items() if sweepable(trial, cuda)]
 
 
 def configs() -> list[str]:

@@ -34,13 +34,18 @@ def train(context: Any, store: Store, tasks: Iterable[Task], log: Callable[[dg.A
     Raises:
         dagster.Failure: some partitions failed.
     """
+    import torch
+
     from piano_assets.training.run import run_trial
 
     tasks = list(tasks)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     failed: list[str] = []
     for number, task in enumerate(tasks, 1):
         try:
-            done = run_trial(task.trial, task.config, task.seed, store, progress=progress(context, task.partition))
+            done = run_trial(
+                task.trial, task.config, task.seed, store, device, progress=progress(context, task.partition)
+            )
         except (ValueError, OSError, RuntimeError) as error:
             failed.append(f"{task.partition}: {type(error).__name__}: {error}")
             context.log.error(failed[-1])

@@ -65,3 +65,10 @@ def test_a_changed_input_makes_exactly_its_readers_stale(graph: Graph, tmp_path)
     store.write("labels", labels.assign(value=labels["value"] * 0.99), key="changed", name="published")
     stale = {t.config for t in planner.missing(store, tasks)}
     assert stale == {t.config for t in tasks if t.trial.label_rule == "published"} != set()
+
+
+def test_networks_at_full_are_swept_unasked_only_with_a_gpu():
+    with_gpu, without = planner.swept_configs(cuda=True), planner.swept_configs(cuda=False)
+    assert set(with_gpu) - set(without) == {"ast.reference"}
+    assert not any("@smoke" in config for config in with_gpu)
+    assert "family.ridge" in without
