@@ -91,13 +91,21 @@ def _fitting(cells: pd.DataFrame, pooled: bool, width: int | None) -> list[str]:
     return shown
 
 
+ASIDE: dict[str, tuple[str, ...]] = {
+    "pooled": ("R2 by fold", "flat r"),
+    "mean_of_folds": ("R2", "R2 humans", "r within"),
+}
+"""Columns that Markdown leaves out, by how the protocol aggregates: the ones that it does not rank by."""
+
+
 def board_markdown(board: pd.DataFrame) -> str:
-    """All protocols as Markdown tables."""
+    """All protocols as Markdown tables, each with the columns that its protocol is about."""
     blocks = []
     for title, rows in protocols(board):
-        escaped = ([c.replace("|", "\\|") for c in cells] for cells in (HEAD, *board_rows(rows)))
+        kept = [i for i, name in enumerate(HEAD) if name not in ASIDE[rows["aggregation"].iloc[0]]]
+        escaped = ([cells[i].replace("|", "\\|") for i in kept] for cells in (HEAD, *board_rows(rows)))
         lines = ["| " + " | ".join(cells) + " |" for cells in escaped]
-        blocks.append("\n".join([f"**{title}**", "", lines[0], "|" + "---|" * len(HEAD), *lines[1:]]))
+        blocks.append("\n".join([f"**{title}**", "", lines[0], "|" + "---|" * len(kept), *lines[1:]]))
     return "\n\n".join(blocks)
 
 

@@ -10,9 +10,9 @@ import pytest
 from piano_assets.catalogue.comparisons import catalogue
 from piano_assets.defs import planner
 from piano_assets.defs.build import build_defs
-from piano_assets.defs.jobs import nightly_sweep, register_configs
+from piano_assets.defs.jobs import nightly_sweep, quickstart, register_configs
 from piano_assets.defs.training import CONFIGS, train
-from piano_assets_tests.defs.conftest import NETWORK, SMALL, Graph, tasks
+from piano_assets_tests.defs.conftest import NETWORK, SMALL, Graph, copied, tasks
 
 
 def test_definitions_load_light_and_fast():
@@ -99,3 +99,15 @@ def test_one_failed_partition_is_named_and_the_others_go_on(graph: Graph, monkey
     with pytest.raises(dg.Failure, match=r"1 of 3 partitions failed: family\.ridge\|1: ValueError: planted"):
         train(dg.build_op_context(), graph.store, tasks(graph.store, {"family.ridge": 3}), logged.append)
     assert {e.partition for e in logged} == {"family.ridge|0", "family.ridge|2"}
+
+
+@pytest.mark.xdist_group("graph")
+def test_the_quickstart_job_runs_every_stage_as_a_run_of_its_own(graph: Graph, tmp_path, monkeypatch):
+    piano = copied(graph, tmp_path)
+    monkeypatch.setattr(planner, "quickstart", lambda store: tasks(store, SMALL | NETWORK))
+    with dg.instance_for_test() as instance:
+        done = quickstart.execute_in_process(instance=instance, resources={"piano": piano})
+        assert done.success
+        # corpus, sound, features, spectrogram, catalogue and lookups, one ensemble, results; nothing left to train
+        assert len(instance.get_runs()) == 1 + 7
+        assert instance.get_latest_materialization_event(dg.AssetKey("warehouse"))
