@@ -189,7 +189,7 @@ def rebuild(root: Path) -> dict:
     took: dict[str, list[dict]] = {name: [] for name in REBUILDS}
     for _ in range(REPEATS):
         for name in reversed(REBUILDS):  # ours last: its snapshot is what is queried next
-            command = [sys.executable, __file__, "--rebuild", name, "--root", str(root)]
+            command = [sys.executable, "-m", "benchmarks.store", "--rebuild", name, "--root", str(root)]
             said = subprocess.run(command, check=True, capture_output=True, text=True)
             took[name].append(json.loads(said.stdout))
     found: dict = {"goal_wall_s": 5}
