@@ -170,6 +170,8 @@ def main() -> None:
         parser.error(f"{arguments.part} needs --midi")
     else:
         clips = {p.stem.strip(): read_midi(p) for p in sorted(arguments.midi.glob("*.mid"))}
+        if not clips:
+            parser.error(f"--midi {arguments.midi}: no *.mid in this folder")
         found = {"speed": speed, "transcription": transcription}[arguments.part](clips)
     result = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     result[arguments.part] = {"environment": environment()} | found
