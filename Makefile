@@ -44,4 +44,4 @@ bench: install  ## every speed claim beside its peer; results in benchmarks/resu
 	$(BIN)/python -m benchmarks.rendering speed --midi $(CORPUS_DIR)/virtuoso/data/all_2rounds
 
 clean:  ## remove the environment and caches; data stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .numba_cache

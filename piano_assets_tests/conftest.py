@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# Two processes that compile into one numba cache at the same time corrupt it, and whoever loads it crashes: each
+# worker has a cache of its own, kept for the next run.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".numba_cache" / _WORKER)
 # Two workers with two threads each would fight for two cores; results do not depend on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -10,7 +10,7 @@ from piano_assets.corpus.obtain import obtain
 from piano_assets.corpus.source import RATINGS_FILE, SCORES, checksum, needed_files
 from piano_assets.defs.data import OWNERS, PianoData, progress, publish, result, spec
 from piano_assets.schemas import RULES, TABLES
-from piano_assets.store.parts import Store, digest
+from piano_assets.store.parts import Store, digest, file_sha256
 from piano_assets.versions import CODE_VERSION
 
 GROUP = "corpus"
@@ -117,11 +117,13 @@ def labels(piano: PianoData):
     yield many(store, "labels", RULES, made)
 
 
-def many(store: Store, table: str, names: tuple[str, ...] | list[str], made: bool, **metadata) -> dg.MaterializeResult:
+def many(
+    store: Store, table: str, names: tuple[str, ...] | list[str], made: bool, asset: str = "", **metadata
+) -> dg.MaterializeResult:
     """Tell Dagster about a table of several parts."""
     parts = [store.require(table, name) for name in names]
     return dg.MaterializeResult(
-        asset_key=table,
+        asset_key=asset or table,
         metadata={
             "dagster/row_count": sum(p.n_rows for p in parts),
             "parts": {p.name: p.key for p in parts},
@@ -184,30 +186,42 @@ def splits(context: dg.AssetExecutionContext, piano: PianoData):
 
 @dg.multi_asset(specs=[spec("audio", group=GROUP, deps=["notes", "controls"])], name="audio")
 def audio(context: dg.AssetExecutionContext, piano: PianoData):
-    """Render every clip with the built-in modal piano; real recordings in the corpus' `audio/` folder win."""
+    """Render every clip with each renderer that is asked for; real recordings in the corpus' `audio/` folder win."""
     from piano_assets.corpus.performance import performances as assemble
     from piano_assets.corpus.rendering.write import render_corpus
 
     store = piano.store()
-
     recorded = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (store.root / "audio").glob("*.*"))
-    wanted = key("modal", recorded, *content(store, ("notes", "all"), ("controls", "all")))
+    made = False
+    for rendering in piano.renderings:
+        inputs = content(store, ("notes", "all"), ("controls", "all"))
+        wanted = key(rendering, recorded, _instrument(rendering), *inputs)
 
-    def make() -> pd.DataFrame:
-        played = assemble(store.read("notes", "all"), store.read("controls", "all"))
-        refused: list[tuple[str, str, str, str]] = []
-        found = render_corpus(
-            played,
-            store.root,
-            "modal",
-            progress=progress(context, "clips rendered"),
-            on_bad_recording=lambda clip, error: refused.append(("audio", clip, error.rule, error.value)),
-        )
-        bad = pd.DataFrame(refused, columns=list(TABLES["quarantine"].columns), dtype="str")
-        store.write("quarantine", bad, key=wanted, name="audio")
-        return found
+        def make(rendering: str = rendering, wanted: str = wanted) -> pd.DataFrame:
+            played = assemble(store.read("notes", "all"), store.read("controls", "all"))
+            refused: list[tuple[str, str, str, str]] = []
+            found = render_corpus(
+                played,
+                store.root,
+                rendering,
+                progress=progress(context, f"clips rendered, {rendering}"),
+                on_bad_recording=lambda clip, error: refused.append(("audio", clip, error.rule, error.value)),
+            )
+            bad = pd.DataFrame(refused, columns=list(TABLES["quarantine"].columns), dtype="str")
+            store.write("quarantine", bad, key=wanted, name=f"audio.{rendering}")
+            return found
 
-    yield publish(store, "audio", wanted, make, "modal")
+        made = store.ensure("audio", rendering, wanted, make)[1] or made
+    yield many(store, "audio", piano.renderings, made)
+
+
+def _instrument(rendering: str) -> str | None:
+    """What a renderer sounds like beyond its code: the SoundFont's hash."""
+    if rendering != "fluidsynth":
+        return None
+    from piano_assets.corpus.rendering.fluidsynth import find_soundfont
+
+    return file_sha256(find_soundfont())
 
 
 ASSETS = [percepiano_source, performances, ratings, labels, noise_ceiling, splits, audio]

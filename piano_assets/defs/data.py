@@ -20,6 +20,8 @@ class PianoData(dg.ConfigurableResource):
 
     root: str = os.environ.get("PIANO_DATA", "data")
     corpus: str = os.environ.get("PIANO_CORPUS", "percepiano")
+    renderings: list[str] = os.environ.get("PIANO_RENDERINGS", "modal").split(",")
+    """Which renderers make the sound, the first for every trial that names none: modal, fluidsynth."""
 
     def store(self) -> Store:
         return open_store(self.root, self.corpus)

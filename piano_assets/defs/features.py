@@ -54,21 +54,24 @@ def symbolic_features(context: dg.AssetExecutionContext, piano: PianoData):
     name="audio_features",
 )
 def audio_features(context: dg.AssetExecutionContext, piano: PianoData):
-    """The 65 traditional audio features of every clip."""
+    """The 65 traditional audio features of every clip, in each rendering."""
     from piano_assets.features.traditional import traditional_table
 
-    store = piano.store()
+    store, made = piano.store(), False
+    for rendering in piano.renderings:
 
-    def make() -> pd.DataFrame:
-        return traditional_table(sound_files(store), store.root, "modal", progress=progress(context, "audio features"))
+        def make(rendering: str = rendering) -> pd.DataFrame:
+            told = progress(context, f"audio features, {rendering}")
+            return traditional_table(sound_files(store, rendering), store.root, rendering, progress=told)
 
-    wanted = key("audio", *content(store, ("audio", "modal")))
-    yield publish(store, "features", wanted, make, "audio.modal", "audio_features")
+        wanted = key("audio", *content(store, ("audio", rendering)))
+        made = store.ensure("features", f"audio.{rendering}", wanted, make)[1] or made
+    yield many(store, "features", [f"audio.{r}" for r in piano.renderings], made, asset="audio_features")
 
 
-def sound_files(store: Store) -> dict[str, Path]:
+def sound_files(store: Store, rendering: str) -> dict[str, Path]:
     """Path of each clip's audio file, relative to the corpus folder, by clip."""
-    rows = store.read("audio", "modal")
+    rows = store.read("audio", rendering)
     return {clip: Path(path) for clip, path in zip(rows["clip"], rows["path"], strict=True)}
 
 
@@ -78,19 +81,23 @@ def sound_files(store: Store) -> dict[str, Path]:
     name="spectrograms",
 )
 def spectrograms(context: dg.AssetExecutionContext, piano: PianoData):
-    """Compute one spectrogram of every clip into one memory-mapped array."""
-    from piano_assets.features.spectrograms import write_spectrograms
+    """Compute one spectrogram of every clip into one memory-mapped array, for each rendering."""
+    from piano_assets.features.spectrograms import spectrogram_file, write_spectrograms
 
-    store, name = piano.store(), context.partition_key
+    store, name, made = piano.store(), context.partition_key, False
+    for rendering in piano.renderings:
 
-    def make() -> pd.DataFrame:
-        return write_spectrograms(
-            sound_files(store), store.root, name, "modal", progress=progress(context, f"clips of {name}")
-        )
+        def make(rendering: str = rendering) -> pd.DataFrame:
+            told = progress(context, f"clips of {name}, {rendering}")
+            return write_spectrograms(sound_files(store, rendering), store.root, name, rendering, progress=told)
 
-    wanted = key("spectrograms", name, *content(store, ("audio", "modal")))
-    _, made = store.ensure("spectrograms", f"{name}.modal", wanted, make)
-    yield many(store, "spectrograms", [f"{name}.modal"], made)
+        wanted = key("spectrograms", name, *content(store, ("audio", rendering)))
+        part, one = store.ensure("spectrograms", f"{name}.{rendering}", wanted, make)
+        if not one and not spectrogram_file(store.root, name, rendering).is_file():
+            store.write("spectrograms", make(), key=wanted, name=part.name)
+            one = True
+        made = made or one
+    yield many(store, "spectrograms", [f"{name}.{r}" for r in piano.renderings], made)
 
 
 ASSETS = [symbolic_features, audio_features, spectrograms]

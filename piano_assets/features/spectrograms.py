@@ -122,7 +122,7 @@ def write_spectrograms(
 
     clips = sorted(paths)
     lengths = []
-    with published(_file(folder, name, rendering)) as temporary, temporary.open("wb") as file:
+    with published(spectrogram_file(folder, name, rendering)) as temporary, temporary.open("wb") as file:
         start = _header(file, 0, spec.n_bands)
         for frames in ordered_map(one, clips, workers, progress):
             lengths.append(len(frames))
@@ -145,7 +145,7 @@ def write_spectrograms(
 
 def open_spectrograms(folder: Path, name: str, rendering: str) -> np.memmap:
     """Open what `write_spectrograms` wrote, read-only: float16 (frames of all clips, n_bands)."""
-    path = _file(folder, name, rendering)
+    path = spectrogram_file(folder, name, rendering)
     if not path.is_file():
         raise FileNotFoundError(f"{path.name} is missing in {path.parent}: materialize the asset 'spectrograms' first")
     return np.load(path, mmap_mode="r")
@@ -162,7 +162,7 @@ def _spec(name: str) -> SpectrogramSpec:
     return SPECTROGRAMS[name]
 
 
-def _file(folder: Path, name: str, rendering: str) -> Path:
+def spectrogram_file(folder: Path, name: str, rendering: str) -> Path:
     return folder / "spectrograms" / f"{name}.{rendering}.npy"
 
 

@@ -89,6 +89,8 @@ def traditional_table(
         corpus.audio.AudioError: a file that holds no usable sound.
     """
 
+    compile_once()
+
     def one(clip: str) -> dict[str, float]:
         return traditional_features(read_audio(folder / paths[clip], SAMPLE_RATE))
 
@@ -103,6 +105,24 @@ def traditional_table(
             "source": "audio",
         }
     )
+
+
+@cache
+def compile_once() -> None:
+    """Compile everything that the features call, or load it from the cache, one process at a time.
+
+    Two processes that write numba's cache at the same moment leave files that do not fit together, and every process
+    that loads them later crashes.
+    """
+    import getpass
+    import tempfile
+
+    import filelock
+
+    clicks = np.zeros(2 * SAMPLE_RATE, np.float32)
+    clicks[:: SAMPLE_RATE // 4] = 0.5
+    with filelock.FileLock(Path(tempfile.gettempdir()) / f"piano_assets.{getpass.getuser()}.lock"):
+        traditional_features(clicks)
 
 
 @cache

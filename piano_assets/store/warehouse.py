@@ -31,6 +31,9 @@ SQL_TYPES: dict[pa.DataType, str] = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 
+DEFAULT_RENDERING = "modal"
+"""The rendering of the wide views; the long table `features` has all of them."""
+
 READABLE_SINCE = "v1.2.0"
 """Oldest DuckDB that can read a snapshot: command-line clients lag behind the library that writes it."""
 
@@ -129,7 +132,7 @@ def _fill(path: Path, corpus: str, parts: Mapping[str, Sequence[Part]], sets: Ma
             listed = ", ".join(f"'{_quoted(f)}'" for f in features)
             connection.execute(
                 f'CREATE VIEW "features_{name}" AS SELECT corpus, clip, {chosen} FROM features'
-                f" WHERE feature IN ({listed}) GROUP BY corpus, clip"
+                f" WHERE feature IN ({listed}) AND rendering IN ('midi', '{DEFAULT_RENDERING}') GROUP BY corpus, clip"
             )
 
 
