@@ -37,9 +37,10 @@ class Tabular:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """An audio transformer: patches of a spectrogram, pre-norm blocks, mean pooling, one head per dimension.
+    """A transformer over the patches of a spectrogram or over note events, a branch over features, or both fused.
 
-    `head_dim` is explicit, so that the inner width is heads x head_dim whatever `dim` is.
+    `head_dim` is explicit, so that the inner width is heads x head_dim whatever `dim` is. `settings` override the
+    defaults of the attention kind. `fusion` says how the two branches of a hybrid meet, and is empty elsewhere.
     """
 
     depth: int = 3
@@ -50,32 +51,57 @@ class Encoder:
     dropout: float = 0.4
     patch_size: int = 16
     attention: str = "vanilla"
+    settings: Settings = ()
+    fusion: str = ""
+    stochastic_depth: float = 0.0
+    spectral_norm: bool = False
 
     def __post_init__(self) -> None:
         for name in ("depth", "dim", "heads", "head_dim", "patch_size"):
             value = getattr(self, name)
             _require(isinstance(value, int) and value >= 1, f"model.{name}={value!r} must be an integer >= 1")
+        _require(self.dim % 2 == 0, f"model.dim={self.dim} must be even: positions are pairs of sine and cosine")
         _require(self.mlp_ratio > 0, f"model.mlp_ratio={self.mlp_ratio} must be > 0")
-        _require(0 <= self.dropout < 1, f"model.dropout={self.dropout} must lie in [0, 1)")
+        for name in ("dropout", "stochastic_depth"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"model.{name}={value} must lie in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a model hears: a named feature set, a spectrogram, or both, of one rendering."""
+    """What a model hears of one rendering: a feature set, a spectrogram, note events, or features beside one of these.
+
+    `top_k` keeps the k features that a forest finds most important in the training clips of each fold; 0 keeps all.
+    """
 
     features: str | None = None
     spectrogram: str | None = None
+    notes: bool = False
+    top_k: int = 0
     rendering: str = "modal"
 
     def __post_init__(self) -> None:
         _require(
-            bool(self.features or self.spectrogram), "inputs: name a feature set or a spectrogram (both are empty)"
+            bool(self.features or self.spectrogram or self.notes),
+            "inputs: name a feature set, a spectrogram or notes (all are empty)",
         )
+        _require(not (self.spectrogram and self.notes), f"inputs: notes beside spectrogram={self.spectrogram!r}")
+        _require(self.top_k >= 0, f"inputs.top_k={self.top_k} must be >= 0")
+        _require(not self.top_k or bool(self.features), f"inputs.top_k={self.top_k} selects features: name their set")
+
+    @property
+    def sequence(self) -> str | None:
+        """What runs in time: a spectrogram's name, `note_events`, or None where there are features only."""
+        return "note_events" if self.notes else self.spectrogram
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimisation:
-    """How a network is trained. Learning rate per AdamW step; warm-up as a share of all steps."""
+    """How a network is trained. Learning rate per AdamW step; warm-up as a share of all steps.
+
+    `label_smoothing` moves every label by this share towards the training mean; `spread_smoothing` moves it by the
+    share of its variance that is rater noise.
+    """
 
     loss: str = "mse"
     schedule: str = "warmup_cosine"
@@ -83,29 +109,83 @@ class Optimisation:
     weight_decay: float = 1e-4
     warmup: float = 0.1
     batch_size: int = 32
+    label_smoothing: float = 0.0
+    spread_smoothing: bool = False
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, f"optimisation.learning_rate={self.learning_rate} must be > 0")
         _require(self.weight_decay >= 0, f"optimisation.weight_decay={self.weight_decay} must be >= 0")
         _require(0 <= self.warmup < 1, f"optimisation.warmup={self.warmup} must lie in [0, 1)")
         _require(self.batch_size >= 1, f"optimisation.batch_size={self.batch_size} must be >= 1")
+        _require(
+            0 <= self.label_smoothing < 1, f"optimisation.label_smoothing={self.label_smoothing} must lie in [0, 1)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What happens to training crops; everything off by default.
+
+    Attributes:
+        spec_augment, mixup, c_mixup, cutmix: probability, per crop, of each. Mixtures exclude one another.
+        time_stretch: largest relative change of tempo; 0.2 draws tempo ratios from 0.8 to 1.2.
+        pitch_shift: largest shift in semitones.
+        rerender: stretch and shift the notes and render them again, instead of the sound.
+        factor: number of fixed versions of each clip, the untouched one among them; 0 draws afresh every time.
+        longer: with a factor, an epoch passes over all versions, which multiplies the steps; else steps stay equal.
+    """
+
+    spec_augment: float = 0.0
+    mixup: float = 0.0
+    c_mixup: float = 0.0
+    cutmix: float = 0.0
+    time_stretch: float = 0.0
+    pitch_shift: int = 0
+    rerender: bool = False
+    factor: int = 0
+    longer: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("spec_augment", "mixup", "c_mixup", "cutmix"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"augmentation.{name}={value} must lie in [0, 1]")
+        mixed = self.mixup + self.c_mixup + self.cutmix
+        _require(mixed <= 1, f"augmentation: mixup + c_mixup + cutmix = {mixed:g} must be <= 1")
+        _require(0 <= self.time_stretch <= 0.5, f"augmentation.time_stretch={self.time_stretch} must lie in [0, 0.5]")
+        _require(0 <= self.pitch_shift <= 12, f"augmentation.pitch_shift={self.pitch_shift} must lie in [0, 12]")
+        _require(self.factor == 0 or self.factor >= 2, f"augmentation.factor={self.factor} must be 0 or >= 2")
+        _require(not self.longer or self.factor > 0, "augmentation.longer=True needs a factor (is 0)")
+        _require(
+            not self.rerender or self.bends_sound, "augmentation.rerender=True needs time_stretch or pitch_shift (are 0)"
+        )
+
+    @property
+    def bends_sound(self) -> bool:
+        """Whether tempo or pitch change."""
+        return bool(self.time_stretch or self.pitch_shift)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much training a network gets. `n_clips` limits the training clips; None means all."""
+    """How much training a network gets. `n_clips` limits the training clips; None means all.
+
+    Crops are `crop_s` seconds of sound or `crop_notes` notes. After each epoch of `rungs` the worse half of a search's
+    points stops (successive halving, Jamieson & Talwalkar 2016); the trial's own values always go on.
+    """
 
     crop_s: float
+    crop_notes: int
     epochs: int
     patience: int
     searches: bool
+    rungs: tuple[int, ...] = ()
     n_clips: int | None = None
 
 
 BUDGETS: dict[str, Budget] = {
-    "full": Budget(crop_s=10.0, epochs=40, patience=8, searches=True),
-    "reduced": Budget(crop_s=3.0, epochs=8, patience=3, searches=False),
-    "smoke": Budget(crop_s=3.0, epochs=2, patience=2, searches=False, n_clips=8),
+    "full": Budget(crop_s=10.0, crop_notes=256, epochs=40, patience=8, searches=True, rungs=(10, 20)),
+    "reduced": Budget(crop_s=3.0, crop_notes=96, epochs=8, patience=3, searches=False),
+    "smoke": Budget(crop_s=3.0, crop_notes=64, epochs=2, patience=2, searches=False, n_clips=8),
 }
 
 
@@ -120,6 +200,7 @@ class Trial:
     model: Tabular | Encoder
     inputs: Inputs
     optimisation: Optimisation | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
     search: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
     split: str = "cluster"
     label_rule: str = "clean"
@@ -130,18 +211,40 @@ class Trial:
         _require(self.budget in BUDGETS, f"budget={self.budget!r} must be one of {tuple(BUDGETS)}")
         neural = isinstance(self.model, Encoder)
         _require(neural == (self.optimisation is not None), "optimisation: networks have one, tabular models none")
-        _require(not neural or bool(self.inputs.spectrogram), "inputs.spectrogram: an encoder needs one (is None)")
-        _require(neural or bool(self.inputs.features), "inputs.features: a tabular model needs a set (is None)")
+        if isinstance(self.model, Encoder):
+            fused = bool(self.inputs.features and self.inputs.sequence)
+            _require(
+                fused == bool(self.model.fusion),
+                f"model.fusion={self.model.fusion!r}: networks with features and a sequence name one, others none",
+            )
+            return
+        _require(bool(self.inputs.features), "inputs.features: a tabular model needs a set (is None)")
+        _require(not self.inputs.sequence, f"inputs: a tabular model hears features only, not {self.inputs.sequence!r}")
+        _require(self.augmentation == Augmentation(), "augmentation: only networks have one")
 
     @property
     def key(self) -> str:
-        """Trial key: the intent, without seed, data or code."""
-        return digest(as_dict(self))
+        """Trial key: the intent, without seed, data or code.
+
+        Fields that are off (None, False, zero or empty) are left out, so that a field that is added later, off by
+        default, changes no key.
+        """
+        return digest(_without_off(as_dict(self)))
 
     @property
     def family(self) -> str:
         """Family of the model: the regressor's name, or the kind of network."""
-        return self.model.regressor if isinstance(self.model, Tabular) else "ast"
+        if isinstance(self.model, Tabular):
+            return self.model.regressor
+        if self.inputs.sequence is None:
+            return "mlp"
+        if self.inputs.features:
+            return "hybrid"
+        return "note_transformer" if self.inputs.notes else "ast"
+
+
+def _without_off(node: Any) -> Any:
+    return {k: _without_off(v) for k, v in node.items() if v or v == {}} if isinstance(node, dict) else node
 
 
 def as_dict(trial: Any) -> dict[str, Any]:
@@ -156,7 +259,7 @@ def from_dict(values: Mapping[str, Any]) -> Trial:
         IllegalTrial: an unknown field (named) or an illegal value.
     """
     model = Tabular if "regressor" in values["model"] else Encoder
-    nested = {"model": model, "inputs": Inputs, "optimisation": Optimisation}
+    nested = {"model": model, "inputs": Inputs, "optimisation": Optimisation, "augmentation": Augmentation}
     built = {
         name: _build(nested[name], value) if name in nested and value is not None else _tuples(value)
         for name, value in values.items()

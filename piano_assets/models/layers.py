@@ -1,0 +1,139 @@
+"""Layers with a leading member axis: m networks of equal shape run as one program and share nothing.
+
+Shapes: m members, b clips, n tokens, d width. Every parameter has the members first, so that a matrix product of all
+members is one batched product. Chance comes from `Noise`, one generator per member: what a member draws does not
+depend on who shares its stack. Without noise a network is deterministic.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_LEVELS = 2**16
+"""Dropout compares 16-bit random integers: probabilities are exact to 1.5e-5, at an eighth of a float draw's cost."""
+
+
+@dataclass
+class Noise:
+    """What chance does to each member while it trains: one generator, dropout and stochastic-depth rate a member."""
+
+    generators: list[torch.Generator]
+    dropout: list[float]
+    stochastic_depth: list[float]
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Zero each value with its member's dropout and scale the rest by 1 / (1 - p). x: (m, ...)."""
+        return x * self._kept(x, x.shape[1:], self.dropout) if any(self.dropout) else x
+
+    def drop_path(self, branch: Tensor, depth: float) -> Tensor:
+        """Drop a residual branch for whole clips (stochastic depth, Huang et al. 2016, sec. 3).
+
+        branch: (m, b, n, d). depth: share of the way through the network, in (0, 1]: the rate grows linearly with it.
+        """
+        if not any(self.stochastic_depth):
+            return branch
+        kept = self._kept(branch, branch.shape[1:2], [depth * p for p in self.stochastic_depth])
+        return branch * kept[..., None, None]
+
+    def keep(self, members: Sequence[int]) -> "Noise":
+        """The noise of some of the members; generators go on where they are."""
+        return Noise(*([of[i] for i in members] for of in (self.generators, self.dropout, self.stochastic_depth)))
+
+    def _kept(self, like: Tensor, shape: torch.Size, rates: Sequence[float]) -> Tensor:
+        """(m, *shape): 0 with probability `rate`, else 1 / (1 - rate)."""
+        kept = torch.ones(len(rates), *shape, dtype=like.dtype, device=like.device)
+        n = shape.numel()
+        for row, generator, rate in zip(kept, self.generators, rates, strict=True):
+            if rate:
+                bits = torch.empty(-(-n // 4), dtype=torch.int64, device=like.device)
+                bits.random_(-(2**63), None, generator=generator)
+                survives = bits.view(torch.int16)[:n].view(shape) >= round(rate * _LEVELS) - _LEVELS // 2
+                torch.mul(survives, 1 / (1 - rate), out=row)
+        return kept
+
+
+class Linear(nn.Module):
+    """x W + b for every member: (m, ..., n_in) -> (m, ..., n_out).
+
+    `zero` starts at zero. `spectral_norm` divides W by its largest singular value, estimated by one power iteration a
+    training step (Miyato et al. 2018, algorithm 1).
+    """
+
+    left: Tensor
+    right: Tensor
+
+    def __init__(
+        self, members: int, n_in: int, n_out: int, *, zero: bool = False, spectral_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.zero, self.spectral_norm = zero, spectral_norm
+        self.weight = nn.Parameter(torch.zeros(members, n_in, n_out))
+        self.bias = nn.Parameter(torch.zeros(members, n_out))
+        if spectral_norm:
+            self.register_buffer("left", torch.zeros(members, n_in))
+            self.register_buffer("right", torch.zeros(members, n_out))
+
+    @torch.no_grad()
+    def reset(self, member: int, generator: torch.Generator) -> None:
+        """Xavier-uniform weights (Glorot & Bengio 2010), zero biases."""
+        if self.zero:
+            return
+        drawn = nn.init.xavier_uniform_(torch.empty(self.weight.shape[1:]), generator=generator)
+        self.weight[member] = drawn.to(self.weight.dtype)
+        self.bias[member] = 0
+        if self.spectral_norm:
+            weight = self.weight[member : member + 1]
+            right = F.normalize(torch.randn(1, weight.shape[2], generator=generator).to(weight.dtype), dim=1)
+            for _ in range(15):
+                left, right = power_iteration(weight, right)
+            self.left[member], self.right[member] = left[0], right[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        if self.spectral_norm:
+            if self.training:
+                with torch.no_grad():
+                    left, right = power_iteration(weight, self.right)
+                    self.left.copy_(left)
+                    self.right.copy_(right)
+            # Clones: the next step overwrites the buffers while this step's gradient may still need them.
+            sigma = torch.einsum("mi,mio,mo->m", self.left.clone(), weight, self.right.clone())
+            weight = weight / sigma[:, None, None]
+        return torch.baddbmm(self.bias[:, None], x.flatten(1, -2), weight).unflatten(1, x.shape[1:-1])
+
+
+def power_iteration(weight: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """One step towards the leading singular vectors: (m, n_in, n_out), (m, n_out) -> (m, n_in), (m, n_out)."""
+    left = F.normalize(torch.bmm(weight, right[..., None])[..., 0], dim=1)
+    return left, F.normalize(torch.bmm(left[:, None], weight)[:, 0], dim=1)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba et al. 2016) with each member's own scale and shift: (m, ..., dim)."""
+
+    def __init__(self, members: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, dim))
+        self.bias = nn.Parameter(torch.zeros(members, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(self.weight) == 1:  # one member: torch's fused form
+            return F.layer_norm(x, x.shape[-1:], self.weight[0], self.bias[0])
+        shape = (len(self.weight), *([1] * (x.dim() - 2)), -1)
+        return F.layer_norm(x, x.shape[-1:]) * self.weight.view(shape) + self.bias.view(shape)
+
+
+def drop(x: Tensor, noise: Noise | None) -> Tensor:
+    """Dropout where there is noise."""
+    return x if noise is None else noise.drop(x)
+
+
+def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over real tokens: (m, b, n, d), (m, b, n) or None -> (m, b, d)."""
+    if mask is None:
+        return x.mean(2)
+    weights = mask[..., None].to(x.dtype)
+    return (x * weights).sum(2) / weights.sum(2)
