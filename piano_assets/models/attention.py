@@ -53,7 +53,7 @@ def sparse(
 ) -> Tensor:
     """Softmax attention over window, stride and global tokens, the union of `sparse_mask`, in every head.
 
-    The union is the "merged head" of Child et al. 2019, sec. 4.3.
+    The union is the "merged head" of Child et al. 2019, sec. 5.1.
     """
     return _softmax_attention(q, k, v, _keep(mask, sparse_mask(position, radius, stride, n_global)))
 
@@ -106,8 +106,8 @@ def performer(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, projection: 
 def orthogonal_features(n_features: int, head_dim: int, generator: torch.Generator) -> Tensor:
     """Gaussian rows, orthogonal within each block of `head_dim`, (n_features, head_dim), float64.
 
-    Choromanski et al. 2021, sec. 2.4: each row is Gaussian by itself, so the estimate stays unbiased, with less
-    variance than independent rows give.
+    Each row is Gaussian by itself, so that the kernel's estimate stays unbiased; its variance is less than that of
+    independent rows (Choromanski et al. 2021, theorem 2).
     """
     n_blocks = -(-n_features // head_dim)
     gaussian = torch.randn(n_blocks, head_dim, head_dim, generator=generator, dtype=torch.float64)
@@ -153,7 +153,8 @@ def _softmax_attention(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> 
     if keep is not None and keep.dim() > 2:
         keep = keep.expand(*leading, *keep.shape[-3:]).reshape(-1, *keep.shape[-3:])
     q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=keep).unflatten(0, leading)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
+    return out.reshape(*leading, *out.shape[1:])
 
 
 class Vanilla(nn.Module):
