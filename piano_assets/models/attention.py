@@ -190,7 +190,8 @@ class Performer(nn.Module):
     @torch.no_grad()
     def reset(self, member: int, generator: torch.Generator) -> None:
         """Draw the member's random features."""
-        self.projection[member] = orthogonal_features(*self.projection.shape[1:], generator).to(self.projection)
+        _, n_features, head_dim = self.projection.shape
+        self.projection[member] = orthogonal_features(n_features, head_dim, generator).to(self.projection)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         return performer(q, k, v, mask, self.projection[:, None])
