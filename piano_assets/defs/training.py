@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console, progress
+from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console
 from piano_assets.defs.planner import SEEDS, Task, tasks_of
 from piano_assets.store.parts import Part, Store
 
@@ -36,25 +36,37 @@ def train(context: Any, store: Store, tasks: Iterable[Task], log: Callable[[dg.A
     """
     import torch
 
-    from piano_assets.training.run import run_trial
+    from piano_assets.training.provenance import precision_that_gains
+    from piano_assets.training.run import RunResult, run_batch
 
     tasks = list(tasks)
+    of = {(t.config, t.seed): t for t in tasks}
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    stood: list[str] = []
     failed: list[str] = []
-    for number, task in enumerate(tasks, 1):
-        try:
-            done = run_trial(
-                task.trial, task.config, task.seed, store, device, progress=progress(context, task.partition)
-            )
-        except (ValueError, OSError, RuntimeError) as error:
-            failed.append(f"{task.partition}: {type(error).__name__}: {error}")
-            context.log.error(failed[-1])
-            continue
-        how = "stood already" if done.reused else f"trained in {done.seconds:.1f} s"
-        context.log.info(f"{number} of {len(tasks)}: {task.partition} {how}")
-        run = store.part("runs", done.part_name, key=done.part_key)
+
+    def done(result: RunResult) -> None:
+        task = of[result.config, result.seed]
+        stood.append(task.partition)
+        how = "stood already" if result.reused else f"trained in {result.seconds:.1f} s"
+        context.log.info(f"{len(stood)} of {len(tasks)}: {task.partition} {how}")
+        run = store.part("runs", result.part_name, key=result.part_key)
         for event in materializations(store, task, run) if run else []:
             log(event)
+
+    def fail(partition: str, error: Exception) -> None:
+        failed.append(f"{partition}: {type(error).__name__}: {error}")
+        context.log.error(failed[-1])
+
+    run_batch(
+        [(t.config, t.trial, t.seed) for t in tasks],
+        store,
+        device,
+        done,
+        precision_that_gains(device),
+        on_fold=lambda partition, n, folds: context.log.info(f"{partition}: {n} of {folds} folds"),
+        on_failure=fail,
+    )
     if failed:
         raise dg.Failure(f"{len(failed)} of {len(tasks)} partitions failed: " + "; ".join(failed))
 

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from piano_assets.catalogue.trial import Encoder
 from piano_assets.dimensions import N_DIMENSIONS
+from piano_assets.models.attention import ATTENTION
 from piano_assets.models.fusion import FUSIONS, FeatureBranch
 from piano_assets.models.layers import Linear, Noise
 from piano_assets.models.multi_scale import MultiScale
 from piano_assets.models.transformer import Events, Patches, Transformer
 
 MULTI_SCALE = "multi_scale"
+KINDS = (*ATTENTION, MULTI_SCALE)
+"""What `model.attention` may be."""
 CLIP = 5.0
 """Standardised features are cut here: one absurd value of one feature cannot take a prediction off the scale."""
 
@@ -52,7 +55,7 @@ class Network(nn.Module):
         self.sequence: nn.Module | None = None
         self.features: nn.Module | None = None
         if shape.width and encoder.attention == MULTI_SCALE:
-            self.sequence = MultiScale(members, encoder, shape.width, shape.crop, **dict(encoder.settings))
+            self.sequence = MultiScale(members, encoder, shape.width, shape.crop)
         elif shape.width:
             stem = Events(members, encoder, shape.width) if shape.events else Patches(members, encoder, shape.width)
             self.sequence = Transformer(members, encoder, stem, shape.crop)

@@ -15,6 +15,7 @@ from pathlib import Path
 from piano_assets.catalogue.trial import Trial, from_dict
 from piano_assets.store.parts import Store
 from piano_assets.training.check import check
+from piano_assets.training.provenance import precision_that_gains
 from piano_assets.training.run import RunResult, run_batch
 
 
@@ -38,27 +39,49 @@ def read_trials(path: Path) -> list[tuple[str, Trial, int]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all trials; 0 when every one finished, 1 when one diverged."""
+    """Run all trials; 0 when every one finished, 1 when one failed or diverged."""
     parser = argparse.ArgumentParser(prog="python -m piano_assets.training", description="Train trials from parts.")
     parser.add_argument("--trials", type=Path, required=True, help="JSON list of {config, seed, trial}")
     parser.add_argument("--data", type=Path, required=True, help="corpus folder to read parts from")
     parser.add_argument("--out", type=Path, required=True, help="corpus folder to write parts to (may be the same)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<n>")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="of networks (what gains on the device)"
+    )
+    parser.add_argument("--members", type=int, help="at most so many networks at once (as many as fit the memory)")
     parser.add_argument("--threads", type=int, help="threads of tabular models (all cores)")
     given = parser.parse_args(arguments)
     same = given.out.resolve() == given.data.resolve()
     store = Store(given.out, shipped=None if same else given.data)
     trials = read_trials(given.trials)
 
-    def report(result: RunResult) -> None:
-        report.done += 1  # type: ignore[attr-defined]
-        how = "reused" if result.reused else f"{result.status} in {result.seconds:.1f} s"
-        print(f"{report.done}/{len(trials)} {result.config} seed {result.seed}: {how}", flush=True)  # type: ignore[attr-defined]
+    finished: list[RunResult] = []
+    failed: list[str] = []
 
-    report.done = 0  # type: ignore[attr-defined]
-    results = run_batch(trials, store, given.device, report, given.precision, given.threads)
-    return int(any(r.status == "diverged" for r in results))
+    def report(result: RunResult) -> None:
+        finished.append(result)
+        how = "reused" if result.reused else f"{result.status} in {result.seconds:.1f} s"
+        say(f"{result.config} seed {result.seed}: {how}")
+
+    def complain(partition: str, error: Exception) -> None:
+        failed.append(partition)
+        say(f"{partition} failed: {type(error).__name__}: {error}")
+
+    def say(text: str) -> None:
+        print(f"{len(finished) + len(failed)}/{len(trials)} {text}", flush=True)
+
+    run_batch(
+        trials,
+        store,
+        given.device,
+        report,
+        given.precision or precision_that_gains(given.device),
+        given.threads,
+        on_fold=lambda partition, n, of: say(f"{partition}: {n} of {of} folds"),
+        on_failure=complain,
+        members=given.members,
+    )
+    return int(bool(failed) or any(r.status == "diverged" for r in finished))
 
 
 if __name__ == "__main__":

@@ -1,89 +1,78 @@
-"""Spectrogram frames of many clips, and the crops and windows that a network sees of them."""
+"""Sequences of many clips on one device, and the crops and windows that networks see of them."""
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from piano_assets.training.data import TrialData
+from piano_assets.training.data import Frames
 
 
 @dataclass(frozen=True)
-class Spectra:
-    """Clips as stretches of one long frame table, so that a subset costs no copy.
+class Clips:
+    """Clips as stretches of one long table of frames.
 
-    frames: (n_all_frames, n_mels); start, n_frames: (n_clips,) int64, first frame and length of each clip;
-    targets: (n_clips, 19) float32. All on one device.
+    values: (n_all_frames, width), as stored; start, n_frames: (n_clips,) int64. All on one device.
     """
 
-    frames: Tensor
+    values: Tensor
     start: Tensor
     n_frames: Tensor
-    targets: Tensor
 
     @classmethod
-    def of(cls, data: TrialData, device: str) -> "Spectra":
-        """The clips of a trial. On the CPU the frames stay memory-mapped; another device gets a copy."""
-        assert data.frames is not None
+    def of(cls, frames: Frames, device: str) -> "Clips":
+        """The stored frames. On the CPU they stay memory-mapped; another device gets a copy."""
         with warnings.catch_warnings():
             # The map is read-only and nothing here writes to it.
             warnings.filterwarnings("ignore", message=".*not writable")
-            frames = torch.from_numpy(np.asarray(data.frames))
-        rest = torch.from_numpy(data.start), torch.from_numpy(data.n_frames), torch.from_numpy(data.targets).float()
-        return cls(frames.to(device), *(x.to(device) for x in rest))
+            values = torch.from_numpy(np.asarray(frames.values))
+        rest = torch.from_numpy(frames.start), torch.from_numpy(frames.n_frames)
+        return cls(values.to(device), *(x.to(device) for x in rest))
 
     def __len__(self) -> int:
         return len(self.start)
 
-    def subset(self, index: Tensor) -> "Spectra":
-        """The clips at `index`, in that order."""
-        index = index.to(self.start.device)
-        return replace(self, start=self.start[index], n_frames=self.n_frames[index], targets=self.targets[index])
+    @property
+    def width(self) -> int:
+        return self.values.shape[1]
 
-    def cut(self, clip: Tensor, offset: Tensor, length: int) -> tuple[Tensor, Tensor | None]:
-        """Cut stretches of `length` frames: ((b, length, n_mels), (b, length) mask or None if none is padded).
+    def cut(self, clip: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Cut `length` frames of clips from their frame `first` on: ((..., length, width) float32, (..., length) mask).
 
-        clip, offset: (b,), which clip and its first frame. Frames past a clip's end are zeros.
+        clip, first: (...,). Frames before a clip's start or past its end are its first or last one, masked False.
         """
-        step = torch.arange(length, device=self.start.device)
-        position = offset[:, None] + step
-        real = position < self.n_frames[clip][:, None]
-        rows = self.start[clip][:, None] + torch.minimum(position, self.n_frames[clip][:, None] - 1)
-        frames = self.frames[rows].float()
-        if bool(real.all()):
-            return frames, None
-        return torch.where(real[..., None], frames, 0.0), real
+        at = first[..., None] + torch.arange(length, device=first.device)
+        n = self.n_frames[clip][..., None]
+        inside = at.clamp(min=0).minimum(n - 1)
+        return self.values[self.start[clip][..., None] + inside].float(), (at >= 0) & (at < n)
 
-    def moments(self, chunk: int = 64) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each mel band over all frames of these clips, (n_mels,) float32 each.
-
-        A band that never varies gets a deviation of 1.
-        """
-        total = torch.zeros(2, self.frames.shape[1], dtype=torch.float64, device=self.frames.device)
-        for first in range(0, len(self), chunk):
-            some = slice(first, first + chunk)
-            stretches = zip(self.start[some].tolist(), self.n_frames[some].tolist(), strict=True)
-            x = torch.cat([self.frames[s : s + n] for s, n in stretches]).double()
-            total += torch.stack([x.sum(0), (x**2).sum(0)])
-        mean, square = total / self.n_frames.sum()
-        std = (square - mean**2).clamp(min=0).sqrt()
-        return mean.float(), torch.where(std > 1e-6 * mean.abs().clamp(min=1e-12), std, 1.0).float()
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Each clip's sum of frames and of squared frames: (n_clips, width) float64 each."""
+        found = torch.zeros(2, len(self), self.width, dtype=torch.float64, device=self.values.device)
+        for i, (start, n) in enumerate(zip(self.start.tolist(), self.n_frames.tolist(), strict=True)):
+            x = self.values[start : start + n].double()
+            found[0, i], found[1, i] = x.sum(0), x.square().sum(0)
+        return found[0], found[1]
 
 
-def random_crops(
-    spectra: Spectra, index: Tensor, length: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """One crop of `length` frames of each clip at `index`, starting anywhere with equal chance.
+def moments(clips: Clips, sums: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each band over all frames of the clips at `rows`, (width,) float32 each.
 
-    `generator` lives on the CPU, so that CPU and CUDA draw the same crops. A batch is no longer than its longest clip.
+    `sums` are `clips.sums()`. A band that never varies gets a deviation of 1.
     """
-    room = (spectra.n_frames[index] - length).clamp(min=0) + 1
-    offset = (torch.rand(len(index), generator=generator, dtype=torch.float64).to(room.device) * room).long()
-    longest = int(spectra.n_frames[index].max())
-    return spectra.cut(index, offset, min(length, longest))
+    n = clips.n_frames[rows].sum()
+    mean, square = (s[rows].sum(0) / n for s in sums)
+    std = (square - mean**2).clamp(min=0).sqrt()
+    return mean.float(), torch.where(std > 1e-6 * mean.abs().clamp(min=1e-12), std, 1.0).float()
+
+
+def first_frames(n_frames: Tensor, length: Tensor | int, u: Tensor) -> Tensor:
+    """First frame of a random crop of `length` frames, anywhere with equal chance. u: uniforms in [0, 1)."""
+    room = (n_frames - length).clamp(min=0) + 1
+    return (u.to(torch.float64) * room).long().minimum(room - 1)
 
 
 def window_starts(n_frames: int, length: int) -> list[int]:
@@ -93,14 +82,23 @@ def window_starts(n_frames: int, length: int) -> list[int]:
     return [round(i * last / max(1, n - 1)) for i in range(n)]
 
 
-def windows(spectra: Spectra, length: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Batches (clip index (b,), frames (b, <= length, n_mels), mask) that cover every frame of every clip.
+def windows(
+    n_frames: np.ndarray, rows: Sequence[np.ndarray], length: int, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Batches of the windows that cover every frame of every member's clips, members side by side.
 
-    Clips go by length, so that little is padded.
+    Args:
+        n_frames: (n_clips,). rows: each member's clips. length: of a window. batch_size: windows of a member at once.
+    Yields:
+        (place, clip, first), (m, b) each: place in the member's `rows` (len(rows) where a member has no window left),
+        clip and first frame.
     """
-    lengths = spectra.n_frames.tolist()
-    order = sorted(range(len(lengths)), key=lambda i: (min(lengths[i], length), i))
-    pairs = torch.tensor([(i, s) for i in order for s in window_starts(lengths[i], length)], dtype=torch.long)
-    for batch in pairs.to(spectra.start.device).split(batch_size):
-        clip, offset = batch.unbind(1)
-        yield clip, *spectra.cut(clip, offset, min(length, int(spectra.n_frames[clip].max())))
+    lists = [
+        [(place, clip, first) for place, clip in enumerate(mine) for first in window_starts(int(n_frames[clip]), length)]
+        for mine in rows
+    ]
+    longest = max(map(len, lists))
+    full = np.array([of + [(len(mine), 0, 0)] * (longest - len(of)) for of, mine in zip(lists, rows, strict=True)])
+    for at in range(0, longest, batch_size):
+        place, clip, first = np.moveaxis(full[:, at : at + batch_size], 2, 0)
+        yield place, clip, first

@@ -5,7 +5,7 @@ No torch here: the planner asks these questions in processes that never train.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,27 @@ from piano_assets.dimensions import NAMES
 from piano_assets.store.parts import Part, Store, digest
 from piano_assets.versions import CODE_VERSION
 
-_VERSIONED_AS = {"ast": "transformer", "random_forest_founding": "random_forest"}
+_VERSIONED_AS = {
+    "ast": "transformer",
+    "hybrid": "transformer",
+    "note_transformer": "transformer",
+    "mlp": "transformer",
+    "random_forest_founding": "random_forest",
+}
+SYMBOLIC_RENDERING = "midi"
+WAVEFORM = "waveform"
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A sequence of every clip as stretches of one long memory-mapped table.
+
+    values: (n_all_frames, width); start, n_frames: (n_clips,) int64, each clip's stretch of it.
+    """
+
+    values: np.ndarray
+    start: np.ndarray
+    n_frames: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -25,20 +45,21 @@ class TrialData:
     """Everything that a trial learns from and predicts, row i of each array being `clips[i]`.
 
     clips: (n,) text; targets: (n, 19) on the 0..1 scale, NaN where a clip has no label under the trial's rule;
-    roles: (repeat, fold) -> (n,) text; features: (n, n_features) or None, NaN where undefined;
-    frames: (n_all_frames, n_mels) memory-mapped, or None, `frame_rate` of them a second;
-    start, n_frames: (n,) each clip's stretch of `frames`.
+    errors: (n, 19) standard errors of the targets, NaN likewise; roles: (repeat, fold) -> (n,) text;
+    features: (n, n_features) or None, NaN where undefined; sequence: what runs in time, or None;
+    sound: the samples of the same clips in the same frames, where tempo and pitch are bent; variants: the sequence as
+    played faster, slower, higher or lower, where notes are altered and rendered again.
     """
 
     clips: np.ndarray
     targets: np.ndarray
+    errors: np.ndarray
     roles: Mapping[tuple[int, int], np.ndarray]
     features: np.ndarray | None = None
     feature_names: tuple[str, ...] = ()
-    frames: np.ndarray | None = None
-    frame_rate: float = 50.0
-    start: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    n_frames: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    sequence: "Frames | None" = None
+    sound: "Frames | None" = None
+    variants: "tuple[Frames, ...]" = ()
 
     @property
     def labelled(self) -> np.ndarray:
@@ -63,9 +84,21 @@ def part_names(trial: Trial) -> list[tuple[str, str]]:
 
         of = {"symbolic": "symbolic", "audio": f"audio.{trial.inputs.rendering}"}
         names += [("features", of[source]) for source in SOURCES.get(trial.inputs.features, ("audio",))]
-    if trial.inputs.spectrogram:
-        names.append(("spectrograms", f"{trial.inputs.spectrogram}.{trial.inputs.rendering}"))
-    return names
+    return names + [("spectrograms", name) for name in sequence_names(trial)]
+
+
+def sequence_names(trial: Trial) -> list[str]:
+    """The parts of table `spectrograms` that a trial reads: its sequence first, then what its augmentation needs."""
+    from piano_assets.features.variants import part_of, variants
+
+    sequence, bent = trial.inputs.sequence, trial.augmentation
+    if sequence is None:
+        return []
+    rendering = SYMBOLIC_RENDERING if trial.inputs.notes else trial.inputs.rendering
+    names = [f"{sequence}.{rendering}"]
+    if bent.rerender:
+        return names + [part_of(sequence, v, rendering) for v in variants(bent.time_stretch, bent.pitch_shift)]
+    return [*names, f"{WAVEFORM}.{rendering}"] if bent.bends_sound else names
 
 
 def load(trial: Trial, store: Store) -> TrialData:
@@ -78,14 +111,20 @@ def load(trial: Trial, store: Store) -> TrialData:
     """
     clips = np.sort(store.read("clips", "all", ["clip"])["clip"].to_numpy(dtype=object))
     refuse_leaks(store.read("leaks", trial.split))
-    targets = _targets(store.read("labels", trial.label_rule), clips)
+    labels = store.read("labels", trial.label_rule)
+    targets, errors = (_wide(labels, column, clips) for column in ("value", "standard_error"))
     roles = _roles(store.read("splits", trial.split), clips, trial.split)
     inputs: dict[str, Any] = {}
     if trial.inputs.features:
         inputs |= _features(trial, store, clips)
-    if trial.inputs.spectrogram:
-        inputs |= _frames(trial, store, clips)
-    return TrialData(clips, targets, roles, **inputs)
+    if trial.inputs.sequence:
+        first, *others = (_frames(name, store, clips) for name in sequence_names(trial))
+        inputs["sequence"] = first
+        if trial.augmentation.rerender:
+            inputs["variants"] = tuple(others)
+        elif others:
+            (inputs["sound"],) = others
+    return TrialData(clips, targets, errors, roles, **inputs)
 
 
 def refuse_leaks(leaks: pd.DataFrame) -> None:
@@ -113,8 +152,8 @@ def data_version(trial: Trial, store: Store) -> str:
 
 
 def _version(part: Part) -> str:
-    """The table `spectrograms` only says where frames lie; the frames themselves are told by its part key."""
-    return part.key if part.table == "spectrograms" else part.content_hash
+    """Content, but for what is computed from sound: the key of its recipe, since processors differ in a last bit."""
+    return part.key if part.table in ("spectrograms", "features") else part.content_hash
 
 
 def code_version(trial: Trial) -> int:
@@ -173,8 +212,8 @@ def repeat_of(seed: int, n_repeats: int) -> int:
     return seed if n_repeats > 1 else 0
 
 
-def _targets(labels: pd.DataFrame, clips: np.ndarray) -> np.ndarray:
-    wide = labels.pivot(index="clip", columns="dimension", values="value")
+def _wide(labels: pd.DataFrame, column: str, clips: np.ndarray) -> np.ndarray:
+    wide = labels.pivot(index="clip", columns="dimension", values=column)
     return wide.reindex(index=clips, columns=list(NAMES)).to_numpy(np.float64)
 
 
@@ -199,21 +238,16 @@ def _features(trial: Trial, store: Store, clips: np.ndarray) -> dict[str, Any]:
     return {"features": np.asarray(matrix, np.float64), "feature_names": tuple(names)}
 
 
-def _frames(trial: Trial, store: Store, clips: np.ndarray) -> dict[str, Any]:
-    from piano_assets.features.spectrograms import SPECTROGRAMS, open_spectrograms
+def _frames(name: str, store: Store, clips: np.ndarray) -> Frames:
+    from piano_assets.features.spectrograms import open_spectrograms
 
-    name, rendering = str(trial.inputs.spectrogram), trial.inputs.rendering
-    part = store.require("spectrograms", f"{name}.{rendering}")
+    part = store.require("spectrograms", name)
     index = store.read("spectrograms", part.name).set_index("clip")
     absent = np.setdiff1d(clips, index.index)
     if len(absent):
-        raise ValueError(f"spectrogram {name}.{rendering}: {len(absent)} clips have none, first {absent[0]!r}")
+        raise ValueError(f"spectrogram {name}: {len(absent)} clips have none, first {absent[0]!r}")
     index = index.loc[clips]
     # The frames lie in the corpus folder that the part came from.
     folder: Path = part.path.parents[2]
-    return {
-        "frames": open_spectrograms(folder, name, rendering),
-        "frame_rate": SPECTROGRAMS[name].frame_rate,
-        "start": index["start"].to_numpy(np.int64),
-        "n_frames": index["n_frames"].to_numpy(np.int64),
-    }
+    values = open_spectrograms(folder, *name.rsplit(".", 1))
+    return Frames(values, index["start"].to_numpy(np.int64), index["n_frames"].to_numpy(np.int64))

@@ -1,23 +1,23 @@
-"""One fold of one trial: fit, choose on inner validation clips, predict. Returns plain tables and the kept model.
+"""One fold of one trial: choose on inner validation clips, predict. Returns plain tables and the kept model.
 
 Tabular models are judged on `valid` after fitting on `train`, then fitted again on both. Networks are fitted on `train`
 and stop early on `valid`. Test clips are predicted and never looked at.
 """
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from piano_assets.catalogue.trial import BUDGETS, Encoder, Tabular, Trial, vary
+from piano_assets.catalogue.trial import Tabular, Trial
 from piano_assets.dimensions import N_DIMENSIONS, NAMES
-from piano_assets.store.parts import digest
 from piano_assets.training.data import TrialData
+from piano_assets.training.members import FIXED, TUNED, Track, random_seed, require_rows, search_points
 
-FIXED, TUNED = "fixed", "tuned"
+if TYPE_CHECKING:
+    from piano_assets.training.material import Material
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,6 @@ class FoldResult:
     seconds: float = 0.0
 
 
-def random_seed(trial: Trial, seed: int, fold: int, purpose: str) -> int:
-    """A seed of its own for each purpose, so that no two streams are shared: 0 <= value < 2**31."""
-    return int(digest(trial.key, seed, fold, purpose), 16) % 2**31
-
-
-def search_points(trial: Trial) -> dict[str, Trial]:
-    """The grid of a trial's search: label -> trial; empty where nothing is to be searched."""
-    if not trial.search or not BUDGETS[trial.budget].searches:
-        return {}
-    fields, values = zip(*trial.search, strict=True)
-    points = (dict(zip(fields, point, strict=True)) for point in itertools.product(*values))
-    return {",".join(f"{f}={v}" for f, v in point.items()): vary(trial, point) for point in points}
-
-
 def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int, threads: int | None) -> FoldResult:
     """Fit and predict one fold of a tabular trial.
 
@@ -66,12 +52,12 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
     assert data.features is not None
     train, valid = (data.rows(repeat, fold, role) for role in ("train", "valid"))
     points = search_points(trial)
-    _require_rows(trial, fold, train, valid if points else train)
+    require_rows(trial, fold, train, valid if points else train)
 
     def fitted(point: Trial, rows: np.ndarray) -> Any:
         assert isinstance(point.model, Tabular)
         assert data.features is not None
-        model = build(point.model.regressor, dict(point.model.settings), random_seed(trial, seed, fold, "fit"))
+        model = build(point.model.regressor, dict(point.model.settings), random_seed(seed, fold, "fit"))
         # Threads share the work, not the result: every tree and booster has its own seed.
         with joblib.parallel_config(backend="threading", n_jobs=threads or joblib.cpu_count()):
             return model.fit(data.features[rows], data.targets[rows])
@@ -95,99 +81,56 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
     return FoldResult(pd.concat(tables, ignore_index=True), members, [], model, chosen or FIXED)
 
 
-def fit_network(
-    trial: Trial,
-    data: TrialData,
-    repeat: int,
-    fold: int,
-    seed: int,
-    device: str,
-    precision: str,
-    progress: Callable[[int, int], None] | None = None,
-) -> FoldResult:
-    """Fit and predict one fold of a network's trial.
+def fold_result(tracks: Sequence[Track], material: "Material", precision: str) -> FoldResult:
+    """What a group leaves when all its members have ended: the chosen point's predictions and model, and every curve.
 
-    Raises:
-        ValueError: no labelled training or validation clips.
+    Points are judged by their best validation r. Predictions whose loss leaves their scale free are calibrated on the
+    validation clips, and the calibration becomes part of the model.
     """
     import torch
 
-    from piano_assets.models.transformer import SpectrogramTransformer, initialise
-    from piano_assets.training.batches import Spectra
-    from piano_assets.training.loop import Fit, fit, predict
+    from piano_assets.models import packing
+    from piano_assets.models.network import Network
+    from piano_assets.training.loop import begin, predict
+    from piano_assets.training.losses import SCALE_FREE, calibration
 
-    assert isinstance(trial.model, Encoder)
-    assert data.frames is not None
-    budget = BUDGETS[trial.budget]
-    crop = round(budget.crop_s * data.frame_rate)
-    everything = Spectra.of(data, device)
-    train, valid = (data.rows(repeat, fold, role) for role in ("train", "valid"))
-    _require_rows(trial, fold, train, valid)
-    test = data.rows(repeat, fold, "test", labelled=False)
-
-    def generator(purpose: str, where: str = "cpu") -> torch.Generator:
-        return torch.Generator(where).manual_seed(random_seed(trial, seed, fold, purpose))
-
-    def some(rows: np.ndarray, purpose: str) -> np.ndarray:
-        if budget.n_clips is None:
-            return rows
-        return rows[torch.randperm(len(rows), generator=generator(purpose))[: budget.n_clips].sort().values.numpy()]
-
-    valid = some(valid, "valid clips")
-    learning, judging, testing = (
-        everything.subset(torch.from_numpy(rows)) for rows in (some(train, "train clips"), valid, test)
-    )
-    moments = learning.moments()
-    points = search_points(trial)
-    fits: dict[str, Fit] = {}
-    pred: dict[str, dict[str | None, np.ndarray]] = {"valid": {}, "test": {}}
-    for label, point in (points if trial in points.values() else {**points, FIXED: trial}).items():
-        assert isinstance(point.model, Encoder)
-        assert point.optimisation is not None
-        # Every point of the search starts from the same weights and sees the same crops.
-        model = SpectrogramTransformer(point.model, data.frames.shape[1])
-        initialise(model, generator("init"))
-        model.to(device).standardise(*moments, learning.targets)
-        streams = {"order": generator("order"), "noise": generator("noise", device)}
-        fits[label] = fit(
-            model,
-            learning,
-            judging,
-            point.optimisation,
-            budget,
-            crop=crop,
-            **streams,
-            precision=precision,
-            progress=progress,
-        )
-        for role, spectra in (("valid", judging), ("test", testing)):
-            batch_size = point.optimisation.batch_size
-            pred[role][label] = predict(model, spectra, crop, batch_size, precision).cpu().numpy()
-    chosen, own = _choice(trial, points, pred["valid"], data.targets[valid])
-    tables = [
-        _table(fold, data.clips[rows], role, tuning, pred[role][label])
-        for tuning, label, _ in _kept(trial, points, chosen, own or FIXED)
-        for role, rows in (("test", test), ("valid", valid))
-    ]
-    members = [_member(fold, n, f.status, f.best_epoch, _ending(f.status, budget.patience)) for n, f in fits.items()]
+    group = tracks[0].group
+    by_label = {t.label: t for t in tracks}
+    searched = search_points(group.trial)
+    chosen = max(searched, key=lambda label: by_label[label].best_r) if searched else None
+    kept = {FIXED: by_label[group.own]} | ({TUNED: by_label[chosen]} if chosen else {})
+    # A member that diverged in its first epoch is what it was at the start: the training mean.
+    network = begin(list(kept.values()), material)
+    start = packing.rows(network)
+    best = [start[i] if t.best is None else t.best for i, t in enumerate(kept.values())]
+    packing.load_rows(network, torch.stack(best))
+    network.eval()
+    features = material.features(network, list(kept.values()))
+    if any(t.optimisation.loss in SCALE_FREE for t in kept.values()):
+        preds = predict(network, material, features, [group.valid] * len(kept), precision)
+        truth = material.targets[torch.from_numpy(group.valid).to(material.device)]
+        for i, track in enumerate(kept.values()):
+            if track.optimisation.loss in SCALE_FREE:
+                slope, intercept = calibration(preds[i], truth)
+                network.target_mean[i] = intercept + slope * network.target_mean[i]
+                network.target_std[i] *= slope
+    tables = []
+    for role, rows in (("test", group.test), ("valid", group.valid)):
+        preds = predict(network, material, features, [rows] * len(kept), precision)
+        tables += [
+            _table(group.fold, material.data.clips[rows], role, tuning, pred.cpu().numpy())
+            for tuning, pred in zip(kept, preds, strict=True)
+        ]
+    assert isinstance(network, Network)
+    members = [_member(group.fold, t.label, t.status or "finished", t.best_epoch, t.reason) for t in tracks]
     history = [
-        {"fold": fold, "inner_fold": None, "search_point": n, **row} for n, f in fits.items() for row in f.history
+        {"fold": group.fold, "inner_fold": None, "search_point": t.label, **row} for t in tracks for row in t.history
     ]
-    best = fits[chosen or FIXED]
-    state = {name: value.cpu().numpy() for name, value in best.best_state.items()}
-    n_params = sum(p.numel() for p in model.parameters())
-    diverged = best.status == "diverged"
+    model = packing.arrays(network, packing.rows(network)[-1])
+    diverged = list(kept.values())[-1].status == "diverged"
+    n_params = sum(p[0].numel() for p in network.parameters())
     frame = pd.concat(tables, ignore_index=True)
-    return FoldResult(frame, members, history, state, chosen or FIXED, diverged, n_params)
-
-
-def _require_rows(trial: Trial, fold: int, train: np.ndarray, valid: np.ndarray) -> None:
-    for role, rows in (("train", train), ("valid", valid)):
-        if len(rows) < 2:
-            raise ValueError(
-                f"split {trial.split!r}, fold {fold}: at least 2 clips labelled {trial.label_rule!r} must have role "
-                f"{role!r}, found {len(rows)}"
-            )
+    return FoldResult(frame, members, history, model, chosen or FIXED, diverged, n_params)
 
 
 def _choice(
@@ -208,11 +151,6 @@ def _kept(
     """(tuning, label, trial) of the results that are kept: always the own values, and the chosen point if any."""
     kept = [(FIXED, own, trial)]
     return kept if chosen is None else [*kept, (TUNED, chosen, points[chosen])]
-
-
-def _ending(status: str, patience: int) -> str | None:
-    reasons = {"stopped_early": f"no better validation r in {patience} epochs", "diverged": "loss is not finite"}
-    return reasons.get(status)
 
 
 def _member(

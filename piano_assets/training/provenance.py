@@ -39,15 +39,24 @@ def environment() -> str:
     return json.dumps(versions, sort_keys=True)
 
 
+def precision_that_gains(device: str) -> str:
+    """`bfloat16` where the device multiplies it faster than `float32`: CUDA, and processors with AMX or AVX-512 BF16."""
+    if device.startswith("cuda"):
+        return "bfloat16"
+    flags = _cpu("flags").split()
+    return "bfloat16" if {"amx_bf16", "avx512_bf16"} & set(flags) else "float32"
+
+
+def _cpu(field: str) -> str:
+    """A field of the first processor; empty where the system does not say."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+
+
 def hardware(device: str) -> str:
     """Processor, its architecture, and the accelerator if `device` is one."""
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [
-        line.split(":", 1)[1].strip()
-        for line in (cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [])
-        if line.startswith("model name")
-    ]
-    processor = f"{models[0] if models else platform.processor() or 'unknown'} ({platform.machine()})"
+    processor = f"{_cpu('model name') or platform.processor() or 'unknown'} ({platform.machine()})"
     if not device.startswith("cuda"):
         return processor
     import torch

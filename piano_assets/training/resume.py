@@ -1,6 +1,7 @@
-"""Finished folds of an unfinished run, kept on disk so that a killed run goes on where it stopped.
+"""Finished folds of an unfinished run, and the state of unfinished ones, kept so that a killed run goes on.
 
-A fold's folder is renamed into place whole: it holds the fold's result or does not exist.
+A fold's folder is renamed into place whole: it holds the fold's result or does not exist. Beside it lies the state of
+a fold that is still training, replaced whole every minute.
 """
 
 import json
@@ -9,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from piano_assets.store.checkpoints import RECORD, replaced, write_model
+from piano_assets.store.parts import published
 from piano_assets.training.folds import FoldResult
+from piano_assets.training.members import Group, Track
 
 _ROWS, _PREDICTIONS = "fold.json", "predictions.parquet"
 
@@ -52,3 +58,57 @@ def copy_checkpoints(work: Path, folder: Path) -> int:
             for name in (RECORD, json.loads((fold / RECORD).read_text())["file"]):
                 shutil.copy(fold / name, temporary / fold.name / name)
     return len(kept)
+
+
+_LIVED = ("history", "best_r", "best_epoch", "status", "reason")
+
+
+def save_state(folder: Path, tracks: list[Track], states: dict[int, dict[str, Tensor]]) -> None:
+    """Keep what the members of one group have lived through beside the fold's future folder, replacing what is there.
+
+    states: of the members still training, by `id` of the track: what they need to go on.
+    """
+    tensors: dict[str, Tensor] = {}
+    for i, track in enumerate(tracks):
+        tensors |= {f"{i}.order": track.order.get_state(), f"{i}.noise": track.noise.get_state()}
+        if track.best is not None:
+            tensors[f"{i}.best"] = track.best
+        if track.status is None:
+            tensors |= {f"{i}.state.{name}": value for name, value in states[id(track)].items()}
+    lived = {t.label: {name: getattr(t, name) for name in _LIVED} for t in tracks}
+    with published(_state_file(folder)) as temporary:
+        # JSON has no infinity, which best_r is before the first epoch; Python writes and reads it all the same.
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"lived": json.dumps(lived)})
+
+
+def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], dict[int, dict[str, Tensor]]]:
+    """(tracks of a group, state by index of those to go on with); new tracks and no states where nothing was kept."""
+    tracks = [Track.begin(group, label, device) for label in group.points]
+    path = _state_file(folder)
+    if not path.is_file():
+        return tracks, {}
+    states: dict[int, dict[str, Tensor]] = {}
+    with safe_open(path, "pt") as kept:
+        lived = json.loads(kept.metadata()["lived"])
+        names = list(kept.keys())
+        for i, track in enumerate(tracks):
+            for name, value in lived[track.label].items():
+                setattr(track, name, value)
+            track.order.set_state(kept.get_tensor(f"{i}.order"))
+            track.noise.set_state(kept.get_tensor(f"{i}.noise"))
+            if f"{i}.best" in names:
+                track.best = kept.get_tensor(f"{i}.best").to(device)
+            prefix = f"{i}.state."
+            mine = {n.removeprefix(prefix): kept.get_tensor(n).to(device) for n in names if n.startswith(prefix)}
+            if mine:
+                states[i] = mine
+    return tracks, states
+
+
+def drop_state(folder: Path) -> None:
+    """Forget a group's state, once its result is kept."""
+    _state_file(folder).unlink(missing_ok=True)
+
+
+def _state_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.state.safetensors")
