@@ -133,7 +133,7 @@ def sql(query: str, csv: bool) -> None:
 @click.argument("config")
 def describe(config: str) -> None:
     """Show one trial: its fields, what it changes, and which of its partitions stand."""
-    from piano_assets.catalogue.comparisons import COMPARISONS, arm_configs, changed_fields
+    from piano_assets.catalogue.comparisons import built_in
     from piano_assets.catalogue.tables import to_json
     from piano_assets.defs import planner
 
@@ -143,10 +143,10 @@ def describe(config: str) -> None:
     trial, store = known[config], _store()
     console.print(f"[bold]{config}[/]   trial {trial.key}   family {trial.family}   budget {trial.budget}")
     console.print_json(to_json(trial))
-    for comparison in COMPARISONS:
-        for arm, (owner, _) in arm_configs(comparison).items():
+    for comparison in built_in().comparisons:
+        for arm, (owner, _) in built_in().arms(comparison).items():
             if owner == config:
-                changes = {f: new for f, (new, _) in changed_fields(comparison, arm).items()}
+                changes = {f: new for f, (new, _) in built_in().changed_fields(comparison, arm).items()}
                 console.print(f"arm [bold]{arm}[/] of {comparison.name}: {changes or 'the reference'}")
                 console.print(f"  {comparison.hypothesis}")
     for task in planner.owed(store, [config]):
@@ -163,13 +163,13 @@ def _store(corpus: str | None = None) -> "Store":
 
 def _resolve(names: tuple[str, ...]) -> list[str]:
     """The named configs, and of named comparisons those that are swept unasked; by default all of the latter."""
-    from piano_assets.catalogue.comparisons import COMPARISONS, arm_configs
+    from piano_assets.catalogue.comparisons import built_in
     from piano_assets.defs import planner
 
     swept = planner.swept_configs()
     if not names:
         return swept
-    arms = {c.name: [config for config, _ in arm_configs(c).values()] for c in COMPARISONS}
+    arms = {name: [c for c, _ in built_in().arms(of, b).values()] for name, of, b in built_in().views()}
     known = planner.catalogue()
     chosen: list[str] = []
     for name in names:

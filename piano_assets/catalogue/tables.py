@@ -1,12 +1,12 @@
 """The catalogue as tables: trials, comparisons, arms."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from piano_assets.catalogue.comparisons import arm_configs, changed_fields
-from piano_assets.catalogue.trial import Comparison, Trial, as_dict
+from piano_assets.catalogue.comparisons import Catalogue
+from piano_assets.catalogue.trial import Trial, as_dict
 from piano_assets.schemas import MARGINS, TABLES
 
 
@@ -23,34 +23,38 @@ def to_json(trial: Trial) -> str:
     return json.dumps(as_dict(trial), sort_keys=True)
 
 
-def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """Table `comparisons`."""
+def comparison_table(known: Catalogue) -> pd.DataFrame:
+    """Table `comparisons`: each at full budget, and those with networks at `reduced` as `<name>@reduced`."""
     rows = [
         (
-            c.name,
-            c.hypothesis,
-            c.reference,
-            json.dumps({a: t.search for a, (_, t) in arm_configs(c).items() if t.search}),
+            name,
+            of.hypothesis,
+            known.reference(of, budget)[0],
+            budget,
+            json.dumps({arm: trial.search for arm, (_, trial) in known.arms(of, budget).items() if trial.search}),
             MARGINS["pearson_mean"],
+            of.tested,
+            of.budget_note,
         )
-        for c in comparisons
+        for name, of, budget in known.views()
     ]
     return pd.DataFrame(rows, columns=list(TABLES["comparisons"].columns))
 
 
-def arm_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """Table `arms`."""
+def arm_table(known: Catalogue) -> pd.DataFrame:
+    """Table `arms`, for the same comparisons."""
     rows = [
         (
-            c.name,
+            name,
             arm,
             config,
             trial.key,
-            config == c.reference,
-            json.dumps(changed_fields(c, arm), sort_keys=True),
-            arm in c.label_changing,
+            config == known.reference(of, budget)[0],
+            json.dumps(known.changed_fields(of, arm), sort_keys=True),
+            trial.augmentation.bends_sound,
+            of.claims.get(arm),
         )
-        for c in comparisons
-        for arm, (config, trial) in arm_configs(c).items()
+        for name, of, budget in known.views()
+        for arm, (config, trial) in known.arms(of, budget).items()
     ]
-    return pd.DataFrame(rows, columns=list(TABLES["arms"].columns))
+    return pd.DataFrame(rows, columns=list(TABLES["arms"].columns)).astype({"claimed_params": "Int64"})

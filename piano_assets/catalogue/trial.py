@@ -11,20 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from piano_assets.catalogue.rules import IllegalTrial, conform, require
 from piano_assets.schemas import RULES
 from piano_assets.store.parts import digest
 
+__all__ = ["BUDGETS", "Augmentation", "Budget", "Encoder", "IllegalTrial", "Inputs", "Optimisation", "Tabular", "Trial"]
+
 Scalar = str | int | float | bool
 Settings = tuple[tuple[str, Scalar], ...]
-
-
-class IllegalTrial(ValueError):
-    """A field whose value breaks a rule; the message names the field, the rule and the value."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise IllegalTrial(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +27,9 @@ class Tabular:
 
     regressor: str = "random_forest"
     settings: Settings = ()
+
+    def __post_init__(self) -> None:
+        conform(self, "model.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +54,15 @@ class Encoder:
     spectral_norm: bool = False
 
     def __post_init__(self) -> None:
+        conform(self, "model.")
         for name in ("depth", "dim", "heads", "head_dim", "patch_size"):
             value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1, f"model.{name}={value!r} must be an integer >= 1")
-        _require(self.dim % 2 == 0, f"model.dim={self.dim} must be even: positions are pairs of sine and cosine")
-        _require(self.mlp_ratio > 0, f"model.mlp_ratio={self.mlp_ratio} must be > 0")
+            require(value >= 1, f"model.{name}={value!r} must be an integer >= 1")
+        require(self.dim % 2 == 0, f"model.dim={self.dim} must be even: positions are pairs of sine and cosine")
+        require(self.mlp_ratio > 0, f"model.mlp_ratio={self.mlp_ratio} must be > 0")
         for name in ("dropout", "stochastic_depth"):
             value = getattr(self, name)
-            _require(0 <= value < 1, f"model.{name}={value} must lie in [0, 1)")
+            require(0 <= value < 1, f"model.{name}={value} must lie in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +79,14 @@ class Inputs:
     rendering: str = "modal"
 
     def __post_init__(self) -> None:
-        _require(
+        conform(self, "inputs.")
+        require(
             bool(self.features or self.spectrogram or self.notes),
             "inputs: name a feature set, a spectrogram or notes (all are empty)",
         )
-        _require(not (self.spectrogram and self.notes), f"inputs: notes beside spectrogram={self.spectrogram!r}")
-        _require(self.top_k >= 0, f"inputs.top_k={self.top_k} must be >= 0")
-        _require(not self.top_k or bool(self.features), f"inputs.top_k={self.top_k} selects features: name their set")
+        require(not (self.spectrogram and self.notes), f"inputs: notes beside spectrogram={self.spectrogram!r}")
+        require(self.top_k >= 0, f"inputs.top_k={self.top_k} must be >= 0")
+        require(not self.top_k or bool(self.features), f"inputs.top_k={self.top_k} selects features: name their set")
 
     @property
     def sequence(self) -> str | None:
@@ -113,11 +112,12 @@ class Optimisation:
     spread_smoothing: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.learning_rate > 0, f"optimisation.learning_rate={self.learning_rate} must be > 0")
-        _require(self.weight_decay >= 0, f"optimisation.weight_decay={self.weight_decay} must be >= 0")
-        _require(0 <= self.warmup < 1, f"optimisation.warmup={self.warmup} must lie in [0, 1)")
-        _require(self.batch_size >= 1, f"optimisation.batch_size={self.batch_size} must be >= 1")
-        _require(
+        conform(self, "optimisation.")
+        require(self.learning_rate > 0, f"optimisation.learning_rate={self.learning_rate} must be > 0")
+        require(self.weight_decay >= 0, f"optimisation.weight_decay={self.weight_decay} must be >= 0")
+        require(0 <= self.warmup < 1, f"optimisation.warmup={self.warmup} must lie in [0, 1)")
+        require(self.batch_size >= 1, f"optimisation.batch_size={self.batch_size} must be >= 1")
+        require(
             0 <= self.label_smoothing < 1, f"optimisation.label_smoothing={self.label_smoothing} must lie in [0, 1)"
         )
 
@@ -146,17 +146,19 @@ class Augmentation:
     longer: bool = False
 
     def __post_init__(self) -> None:
+        conform(self, "augmentation.")
         for name in ("spec_augment", "mixup", "c_mixup", "cutmix"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, f"augmentation.{name}={value} must lie in [0, 1]")
+            require(0 <= value <= 1, f"augmentation.{name}={value} must lie in [0, 1]")
         mixed = self.mixup + self.c_mixup + self.cutmix
-        _require(mixed <= 1, f"augmentation: mixup + c_mixup + cutmix = {mixed:g} must be <= 1")
-        _require(0 <= self.time_stretch <= 0.5, f"augmentation.time_stretch={self.time_stretch} must lie in [0, 0.5]")
-        _require(0 <= self.pitch_shift <= 12, f"augmentation.pitch_shift={self.pitch_shift} must lie in [0, 12]")
-        _require(self.factor == 0 or self.factor >= 2, f"augmentation.factor={self.factor} must be 0 or >= 2")
-        _require(not self.longer or self.factor > 0, "augmentation.longer=True needs a factor (is 0)")
-        _require(
-            not self.rerender or self.bends_sound, "augmentation.rerender=True needs time_stretch or pitch_shift (are 0)"
+        require(mixed <= 1, f"augmentation: mixup + c_mixup + cutmix = {mixed:g} must be <= 1")
+        require(0 <= self.time_stretch <= 0.5, f"augmentation.time_stretch={self.time_stretch} must lie in [0, 0.5]")
+        require(0 <= self.pitch_shift <= 12, f"augmentation.pitch_shift={self.pitch_shift} must lie in [0, 12]")
+        require(self.factor == 0 or self.factor >= 2, f"augmentation.factor={self.factor} must be 0 or >= 2")
+        require(not self.longer or self.factor > 0, "augmentation.longer=True needs a factor (is 0)")
+        require(
+            not self.rerender or self.bends_sound,
+            "augmentation.rerender=True needs time_stretch or pitch_shift (are 0)",
         )
 
     @property
@@ -207,20 +209,24 @@ class Trial:
     budget: str = "full"
 
     def __post_init__(self) -> None:
-        _require(self.label_rule in RULES, f"label_rule={self.label_rule!r} must be one of {RULES}")
-        _require(self.budget in BUDGETS, f"budget={self.budget!r} must be one of {tuple(BUDGETS)}")
+        conform(self)
+        for axis in self.search:
+            well_formed = isinstance(axis, tuple) and len(axis) == 2 and isinstance(axis[1], tuple)
+            require(well_formed, f"search={axis!r} must be pairs of a field and its values")
+        require(self.label_rule in RULES, f"label_rule={self.label_rule!r} must be one of {RULES}")
+        require(self.budget in BUDGETS, f"budget={self.budget!r} must be one of {tuple(BUDGETS)}")
         neural = isinstance(self.model, Encoder)
-        _require(neural == (self.optimisation is not None), "optimisation: networks have one, tabular models none")
+        require(neural == (self.optimisation is not None), "optimisation: networks have one, tabular models none")
         if isinstance(self.model, Encoder):
             fused = bool(self.inputs.features and self.inputs.sequence)
-            _require(
+            require(
                 fused == bool(self.model.fusion),
                 f"model.fusion={self.model.fusion!r}: networks with features and a sequence name one, others none",
             )
             return
-        _require(bool(self.inputs.features), "inputs.features: a tabular model needs a set (is None)")
-        _require(not self.inputs.sequence, f"inputs: a tabular model hears features only, not {self.inputs.sequence!r}")
-        _require(self.augmentation == Augmentation(), "augmentation: only networks have one")
+        require(bool(self.inputs.features), "inputs.features: a tabular model needs a set (is None)")
+        require(not self.inputs.sequence, f"inputs: a tabular model hears features only, not {self.inputs.sequence!r}")
+        require(self.augmentation == Augmentation(), "augmentation: only networks have one")
 
     @property
     def key(self) -> str:
@@ -270,7 +276,7 @@ def from_dict(values: Mapping[str, Any]) -> Trial:
 def _build(kind: type, values: Mapping[str, Any]) -> Any:
     known = {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(set(values) - known)
-    _require(not unknown, f"unknown field {unknown} of {kind.__name__}; known: {sorted(known)}")
+    require(not unknown, f"unknown field {unknown} of {kind.__name__}; known: {sorted(known)}")
     return kind(**{k: _tuples(v) for k, v in values.items()})
 
 
@@ -289,14 +295,14 @@ def vary(trial: Trial, changes: Mapping[str, Any]) -> Trial:
     return _replace(trial, {path: _tuples(value) for path, value in changes.items()})
 
 
-def _replace(node: Any, changes: Mapping[str, Any]) -> Any:
+def _replace(node: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
     inner: dict[str, dict[str, Any]] = {}
     outer: dict[str, Any] = {}
     for path, value in changes.items():
         head, _, rest = path.partition(".")
-        _require(
+        require(
             dataclasses.is_dataclass(node) and head in {f.name for f in dataclasses.fields(typing.cast(Any, node))},
-            f"unknown field {path!r}: {type(node).__name__} has no {head!r}",
+            f"unknown field {prefix}{path} (is {value!r}): {type(node).__name__} has no {head!r}",
         )
         if rest:
             inner.setdefault(head, {})[rest] = value
@@ -304,7 +310,9 @@ def _replace(node: Any, changes: Mapping[str, Any]) -> Any:
             outer[head] = value
     for head, below in inner.items():
         start = outer.get(head, getattr(node, head))
-        outer[head] = tuple(sorted((dict(start) | below).items())) if head == "settings" else _replace(start, below)
+        outer[head] = (
+            tuple((dict(start) | below).items()) if head == "settings" else _replace(start, below, f"{prefix}{head}.")
+        )
     return dataclasses.replace(node, **outer)
 
 
@@ -323,19 +331,3 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{k}", v) for k, v in value)
         else:
             yield name, value
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A hypothesis, the config it differs from, and named differences: one line an arm.
-
-    `arms` maps an arm's name to its changed fields. An empty change is the reference itself.
-    """
-
-    name: str
-    hypothesis: str
-    reference: str
-    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    label_changing: frozenset[str] = frozenset()
-    tested: bool = True
-    """False where the arms have different test sets, so that no significance test applies."""

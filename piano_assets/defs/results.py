@@ -4,7 +4,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from piano_assets.catalogue.comparisons import COMPARISONS, catalogue
+from piano_assets.catalogue.comparisons import built_in, catalogue
 from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
 from piano_assets.catalogue.trial import Encoder, Trial
 from piano_assets.defs.corpus import content, key
@@ -47,8 +47,8 @@ def catalogue_tables(piano: PianoData):
 
     frames = {
         "trials": trial_table(catalogue(), measured),
-        "comparisons": comparison_table(COMPARISONS),
-        "arms": arm_table(COMPARISONS),
+        "comparisons": comparison_table(built_in()),
+        "arms": arm_table(built_in()),
         "published": published_table(),
     }
     for table, frame in frames.items():
@@ -204,8 +204,7 @@ def tests(context: dg.AssetExecutionContext, piano: PianoData):
 
     def make() -> pd.DataFrame:
         tables = {t: store.read(t, "all") for t in ("comparisons", "arms", "trials", "subjects", "clips")}
-        tested = tables["comparisons"]["comparison"].isin([c.name for c in COMPARISONS if c.tested])
-        tables["comparisons"] = tables["comparisons"][tested]
+        tables["comparisons"] = tables["comparisons"][tables["comparisons"]["tested"]]
         runs = [read_part(p).to_pandas() for p in result_parts(store)["runs"]]
         found, not_tested = comparison_tests(
             **tables,

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from piano_assets.catalogue.comparisons import COMPARISONS, REFERENCES, arm_configs, catalogue, changed_fields
-from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
+from piano_assets.catalogue.references import REFERENCES
 from piano_assets.catalogue.trial import (
-    Comparison,
+    Augmentation,
     Encoder,
     IllegalTrial,
     Inputs,
@@ -19,7 +18,6 @@ from piano_assets.catalogue.trial import (
     from_dict,
     vary,
 )
-from piano_assets.schemas import TABLES
 
 RIDGE = Trial(model=Tabular(regressor="ridge"), inputs=Inputs(features="symbolic"))
 AST = REFERENCES["ast.reference"]
@@ -49,15 +47,24 @@ def test_differences_name_exactly_what_was_varied():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.droput": 0.3}, "model.droput|droput"),
-        ({"droput": 0.3}, "Trial has no 'droput'"),
+        ({"model.droput": 0.3}, r"unknown field model.droput \(is 0.3\): Encoder has no 'droput'"),
+        ({"droput": 0.3}, r"unknown field droput \(is 0.3\): Trial has no 'droput'"),
+        ({"optimisation.loss": 3}, "optimisation.loss=3 must be text"),
+        ({"model.dropout": "high"}, "model.dropout='high' must be a number"),
+        ({"model.depth": True}, "model.depth=True must be an integer"),
+        ({"model.spectral_norm": 1}, "model.spectral_norm=1 must be true or false"),
+        ({"model.mlp_ratio": float("inf")}, "model.mlp_ratio=inf must be finite"),
+        ({"model.settings.radius": float("nan")}, "model.settings.radius=nan must be finite"),
+        ({"model.settings.radius": (1, 2)}, "must be text or a number"),
+        ({"inputs": "log_mel_128"}, "inputs='log_mel_128' must be Inputs"),
+        ({"search": (("model.dropout", 0.3),)}, "must be pairs of a field and its values"),
         ({"model.dropout": 1.0}, r"model.dropout=1.0 must lie in \[0, 1\)"),
         ({"model.heads": 0}, "model.heads=0 must be an integer >= 1"),
         ({"model.depth": 2.5}, "model.depth=2.5 must be an integer"),
         ({"optimisation.learning_rate": 0.0}, "learning_rate=0.0 must be > 0"),
         ({"label_rule": "median"}, "label_rule='median' must be one of"),
         ({"budget": "huge"}, "budget='huge' must be one of"),
-        ({"inputs.spectrogram": None}, "name a feature set or a spectrogram"),
+        ({"inputs.spectrogram": None}, "name a feature set, a spectrogram or notes"),
         ({"optimisation": None}, "networks have one"),
         ({"model": Tabular()}, "tabular models none"),
     ],
@@ -79,38 +86,26 @@ def test_a_whole_part_may_change_together_with_a_field_of_it():
     assert got.model.dropout == 0.1
 
 
-def test_no_two_configs_own_the_same_trial():
-    trials = catalogue()
-    assert len({t.key for t in trials.values()}) == len(trials)
-    assert all("|" not in config and "," not in config for config in trials)
+def test_a_value_has_one_spelling():
+    """A file says 3 where code says 3.0: that is one trial, not two."""
+    assert vary(AST, {"model.mlp_ratio": 3}).key == vary(AST, {"model.mlp_ratio": 3.0}).key
+    unsorted = Tabular(settings=(("b", 2), ("a", 1)))
+    assert unsorted == Tabular(settings=(("a", 1), ("b", 2)))
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda c: c.name)
-def test_every_arm_changes_exactly_its_declared_fields(comparison: Comparison):
-    for arm, declared in comparison.arms.items():
-        changed = changed_fields(comparison, arm)
-        assert all(any(f == d or f.startswith(d + ".") for d in declared) for f in changed), (arm, changed)
-        assert bool(changed) == bool(declared), "an arm without changes is the reference, and only such an arm"
+def test_a_field_that_is_off_is_not_in_the_key():
+    """So a field that is added later, off by default, leaves every key as it was."""
+    assert vary(AST, {"augmentation": Augmentation(), "model.stochastic_depth": 0.0}).key == AST.key
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda c: c.name)
-def test_an_arm_that_equals_its_reference_owns_no_partition(comparison: Comparison):
-    for arm, (config, trial) in arm_configs(comparison).items():
-        assert (config == comparison.reference) == (trial == REFERENCES[comparison.reference]), arm
-
-
-def test_a_misspelt_arm_names_comparison_and_arm():
-    wrong = Comparison("loss", "h", "ast.reference", {"huber": {"optimisation.los": "huber"}})
-    with pytest.raises(IllegalTrial, match=r"loss\.huber.*los"):
-        arm_configs(wrong)
-
-
-def test_tables_of_the_catalogue_keep_their_declarations():
-    frames = {
-        "trials": trial_table(catalogue()),
-        "comparisons": comparison_table(COMPARISONS),
-        "arms": arm_table(COMPARISONS),
-    }
-    for name, frame in frames.items():
-        assert TABLES[name].conform(frame).num_rows == len(frame) > 0
-    assert set(frames["arms"]["config"]) <= set(frames["trials"]["config"])
+@pytest.mark.parametrize(
+    ("inputs", "family"),
+    [
+        ({}, "ast"),
+        ({"inputs.features": "symbolic", "model.fusion": "late"}, "hybrid"),
+        ({"inputs": Inputs(notes=True)}, "note_transformer"),
+        ({"inputs": Inputs(features="symbolic")}, "mlp"),
+    ],
+)
+def test_the_inputs_say_the_family_of_a_network(inputs, family):
+    assert vary(AST, inputs).family == family
