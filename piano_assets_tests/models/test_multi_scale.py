@@ -129,6 +129,23 @@ def test_noise_is_drawn_from_each_member_alone():
     torch.testing.assert_close(silent, model(frames, None, None), **FORMULA)
 
 
+def test_dropout_falls_on_tokens_and_on_what_crosses():
+    model = model_of(Encoder(depth=1, dim=24, heads=3, head_dim=8, patch_size=4))
+    for p in model.blocks.parameters():  # blocks and crossings that add nothing
+        p.data.zero_()
+
+    def spread() -> float:
+        noise = Noise([generator()], [0.5], [0.0])
+        return model(torch.zeros(1, 64, 8, 10, dtype=torch.float64), None, noise)[0].std(0).max().item()
+
+    assert spread() > 0.1  # summaries are constants, so clips differ by what falls on them alone
+    model.summaries.data.zero_()
+    assert spread() == 0
+    for cross in model.blocks[0].crossings:
+        cross.out.bias.data.fill_(1.0)
+    assert spread() > 0.1  # ones cross; undropped they would be a constant vector, which the norm makes zero
+
+
 def test_stochastic_depth_drops_crossings_too():
     model, frames = model_of(Encoder(depth=1, dim=24, heads=3, head_dim=8, patch_size=4)), draw(1, 64, 13, 10)
     for block in model.blocks[0].blocks:  # blocks that add nothing leave the crossings alone to be seen
