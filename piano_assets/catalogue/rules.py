@@ -35,6 +35,7 @@ def conform(node: Any, prefix: str = "") -> None:
         fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         require(fits, f"{where}={value!r} must be {' or '.join(_WORDS.get(k, k.__name__) for k in kinds)}")
         if field.name == "settings":
+            require(all(isinstance(v, tuple) and len(v) == 2 for v in value), f"{where}={value!r} must be named values")
             for name, setting in value:
                 require(isinstance(setting, str | int | float), f"{where}.{name}={setting!r} must be text or a number")
                 _require_finite(f"{where}.{name}", setting)

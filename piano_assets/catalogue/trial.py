@@ -211,7 +211,8 @@ class Trial:
     def __post_init__(self) -> None:
         conform(self)
         for axis in self.search:
-            well_formed = isinstance(axis, tuple) and len(axis) == 2 and isinstance(axis[1], tuple)
+            kinds = tuple(type(v) for v in axis) if isinstance(axis, tuple) else ()
+            well_formed = kinds == (str, tuple)
             require(well_formed, f"search={axis!r} must be pairs of a field and its values")
         require(self.label_rule in RULES, f"label_rule={self.label_rule!r} must be one of {RULES}")
         require(self.budget in BUDGETS, f"budget={self.budget!r} must be one of {tuple(BUDGETS)}")
