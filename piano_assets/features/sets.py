@@ -5,21 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from piano_assets.features import traditional
+
 SYMBOLIC_RENDERING = "midi"
 RELATIVE_SUFFIX = "_vs_deadpan"
 
-MFCC = tuple(f"mfcc_{i:02d}" for i in range(13))
-SPECTRAL = tuple(f"spectral_{n}_{s}" for n in ("centroid", "rolloff", "bandwidth") for s in ("mean", "std"))
-TEMPORAL = ("tempo", "onset_rate", "beat_consistency")
-HARMONIC = (
-    *(f"tonnetz_{i}" for i in range(6)),
-    "chroma_entropy",
-    "chroma_flux",
-    "key_strength",
-    "harmonic_energy",
-    "percussive_energy",
-    "harmonic_ratio",
-)
+SPECTRAL = tuple(name for name in traditional.SPECTRAL if name.startswith("spectral_"))
+"""Mean and spread of centroid, rolloff and bandwidth: without the zero-crossing rate."""
+MFCC, HARMONIC, TEMPORAL = traditional.MFCC, traditional.HARMONIC, ("tempo", "onset_rate", "beat_consistency")
 _MOST_NAMED = 5
 
 
@@ -37,7 +30,7 @@ FEATURE_SETS: dict[str, Callable[[str, str], bool]] = {
     "mfcc_only": _audio(*MFCC),
     "temporal_only": _audio(*TEMPORAL),
     "harmonic_only": _audio(*HARMONIC),
-    "all_traditional": lambda source, feature: source == "audio",
+    "all_traditional": _audio(*traditional.TRADITIONAL),
     "symbolic": lambda source, feature: source == "symbolic",
     "symbolic_absolute": lambda source, feature: source == "symbolic" and not feature.endswith(RELATIVE_SUFFIX),
     "all": lambda source, feature: True,
@@ -50,6 +43,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "mfcc_only": MFCC,
     "temporal_only": TEMPORAL,
     "harmonic_only": HARMONIC,
+    "all_traditional": traditional.TRADITIONAL,
 }
 # Sources without which a set would silently be another one.
 SOURCES: dict[str, tuple[str, ...]] = {

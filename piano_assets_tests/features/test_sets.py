@@ -47,8 +47,38 @@ def test_counts_and_members_of_the_sets(traditional):
         "symbolic_absolute": 2,
         "all": 68,
     }
-    for subset in sets.REQUIRED.values():
-        assert set(subset) <= set(traditional)
+    assert {name: set(sets.REQUIRED[name]) for name in sets.REQUIRED} == {
+        name: set(design_matrix(frame, name, ["a"])[1]) for name in sets.REQUIRED
+    }
+
+
+def test_members_are_the_catalogues(traditional):
+    """Catalogue C1, written out."""
+    frame = long_table(["a"], traditional)
+    members = {name: design_matrix(frame, name, ["a"])[1] for name in FEATURE_SETS}
+    shape = ("spectral_bandwidth", "spectral_centroid", "spectral_rolloff")
+    assert members["spectral_only"] == tuple(f"{n}_{s}" for n in shape for s in ("mean", "std"))
+    assert members["mfcc_only"] == tuple(f"mfcc_{i:02d}" for i in range(13))
+    assert members["temporal_only"] == ("beat_consistency", "onset_rate", "tempo")
+    energies = ("harmonic_energy", "harmonic_ratio", "key_strength", "percussive_energy")
+    assert members["harmonic_only"] == ("chroma_entropy", "chroma_flux", *energies, *(f"tonnetz_{i}" for i in range(6)))
+    named = {
+        *(f"{kind}_{i:02d}" for kind in ("mfcc", "mfcc_delta", "mfcc_delta2") for i in range(13)),
+        *(f"{n}_{s}" for n in (*shape, "zero_crossing_rate") for s in ("mean", "std")),
+        *members["harmonic_only"],
+        *("tempo", "tempo_spread", "onset_rate", "onset_interval_spread", "beat_consistency", "beat_strength"),
+    }
+    assert len(named) == 39 + 8 + 12 + 6 == 65
+    assert set(members["all_traditional"]) == named
+
+
+def test_the_65_are_whole_or_refused(traditional):
+    frame = long_table(["a"], traditional[:-1])
+    with pytest.raises(FeaturesMissing, match=r"lacks 1 feature\(s\) \(beat_strength\)"):
+        design_matrix(frame, "all_traditional", ["a"])
+    more = long_table(["a"], (*traditional, "loudness"))
+    assert "loudness" not in design_matrix(more, "all_traditional", ["a"])[1]
+    assert "loudness" in design_matrix(more, "all", ["a"])[1]
 
 
 def test_renderings_are_kept_apart():
