@@ -183,7 +183,7 @@ class Performer(nn.Module):
 
     projection: Tensor
 
-    def __init__(self, members: int, heads: int, head_dim: int, grid: Grid, *, n_features: int = 64) -> None:
+    def __init__(self, members: int, heads: int, head_dim: int, grid: Grid, *, n_features: int = 256) -> None:
         super().__init__()
         self.register_buffer("projection", torch.zeros(members, n_features, head_dim))
 

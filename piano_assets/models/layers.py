@@ -40,7 +40,8 @@ class Noise:
 
     def keep(self, members: Sequence[int]) -> "Noise":
         """The noise of some of the members; generators go on where they are."""
-        return Noise(*([of[i] for i in members] for of in (self.generators, self.dropout, self.stochastic_depth)))
+        dropout, depth = ([of[i] for i in members] for of in (self.dropout, self.stochastic_depth))
+        return Noise([self.generators[i] for i in members], dropout, depth)
 
     def _kept(self, like: Tensor, shape: torch.Size, rates: Sequence[float]) -> Tensor:
         """(m, *shape): 0 with probability `rate`, else 1 / (1 - rate)."""
@@ -65,9 +66,7 @@ class Linear(nn.Module):
     left: Tensor
     right: Tensor
 
-    def __init__(
-        self, members: int, n_in: int, n_out: int, *, zero: bool = False, spectral_norm: bool = False
-    ) -> None:
+    def __init__(self, members: int, n_in: int, n_out: int, *, zero: bool = False, spectral_norm: bool = False) -> None:
         super().__init__()
         self.zero, self.spectral_norm = zero, spectral_norm
         self.weight = nn.Parameter(torch.zeros(members, n_in, n_out))
@@ -92,7 +91,7 @@ class Linear(nn.Module):
             self.left[member], self.right[member] = left[0], right[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight
+        weight: Tensor = self.weight
         if self.spectral_norm:
             if self.training:
                 with torch.no_grad():

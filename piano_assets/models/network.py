@@ -108,9 +108,10 @@ class Network(nn.Module):
 def initialise(network: nn.Module, generators: Sequence[torch.Generator]) -> None:
     """Draw every member's weights from its own generator; what has no `reset` starts as it is built."""
     for module in network.modules():
-        if hasattr(module, "reset"):
+        reset = getattr(module, "reset", None)
+        if callable(reset):
             for member, generator in enumerate(generators):
-                module.reset(member, generator)
+                reset(member, generator)
 
 
 def n_params(encoder: Encoder, shape: Shape) -> int:

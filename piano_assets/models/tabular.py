@@ -16,6 +16,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 from sklearn.impute import SimpleImputer
@@ -24,6 +25,8 @@ from sklearn.linear_model import Ridge
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+from piano_assets.models.selection import top_features
 
 TRANSFORMS: dict[str, Callable[[], list[tuple[str, Any]]]] = {
     "standard": lambda: [("scale", StandardScaler())],
@@ -161,14 +164,31 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{where} must lie in (0, 1]")
 
 
-def build(name: str, settings: Mapping[str, Any], seed: int) -> Pipeline:
+class TopFeatures(TransformerMixin, BaseEstimator):
+    """Keep the k features that a forest finds most important among the clips it is fitted on."""
+
+    def __init__(self, k: int, seed: int) -> None:
+        self.k, self.seed = k, seed
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "TopFeatures":
+        self.columns_ = top_features(X, y, self.k, self.seed)
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        return X[:, self.columns_]
+
+
+def build(name: str, settings: Mapping[str, Any], seed: int, top_k: int = 0) -> Pipeline:
     """An unfitted pipeline of a registered regressor; `settings` override its defaults.
+
+    `top_k` first selects so many features, where it is not 0.
 
     Raises:
         ValueError: an unknown regressor or setting, or an illegal value.
     """
     check_settings(name, settings)
-    return REGRESSORS[name](seed, **settings)
+    pipeline = REGRESSORS[name](seed, **settings)
+    return Pipeline([("select", TopFeatures(top_k, seed)), *pipeline.steps]) if top_k else pipeline
 
 
 def _impute() -> tuple[str, Any]:

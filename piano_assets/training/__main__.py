@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="corpus folder to read parts from")
     parser.add_argument("--out", type=Path, required=True, help="corpus folder to write parts to (may be the same)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<n>")
-    parser.add_argument(
-        "--precision", choices=("float32", "bfloat16"), help="of networks (what gains on the device)"
-    )
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of networks (what gains on the device)")
     parser.add_argument("--members", type=int, help="at most so many networks at once (as many as fit the memory)")
     parser.add_argument("--threads", type=int, help="threads of tabular models (all cores)")
     given = parser.parse_args(arguments)

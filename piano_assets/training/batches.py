@@ -93,10 +93,8 @@ def windows(
         (place, clip, first), (m, b) each: place in the member's `rows` (len(rows) where a member has no window left),
         clip and first frame.
     """
-    lists = [
-        [(place, clip, first) for place, clip in enumerate(mine) for first in window_starts(int(n_frames[clip]), length)]
-        for mine in rows
-    ]
+    starts = [[(i, clip, window_starts(int(n_frames[clip]), length)) for i, clip in enumerate(mine)] for mine in rows]
+    lists = [[(place, clip, first) for place, clip, of in mine for first in of] for mine in starts]
     longest = max(map(len, lists))
     full = np.array([of + [(len(mine), 0, 0)] * (longest - len(of)) for of, mine in zip(lists, rows, strict=True)])
     for at in range(0, longest, batch_size):

@@ -57,7 +57,12 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
     def fitted(point: Trial, rows: np.ndarray) -> Any:
         assert isinstance(point.model, Tabular)
         assert data.features is not None
-        model = build(point.model.regressor, dict(point.model.settings), random_seed(seed, fold, "fit"))
+        model = build(
+            point.model.regressor,
+            dict(point.model.settings),
+            random_seed(seed, fold, "fit"),
+            point.inputs.top_k,
+        )
         # Threads share the work, not the result: every tree and booster has its own seed.
         with joblib.parallel_config(backend="threading", n_jobs=threads or joblib.cpu_count()):
             return model.fit(data.features[rows], data.targets[rows])

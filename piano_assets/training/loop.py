@@ -4,8 +4,10 @@ All chance comes from the members' own streams. What ends up stored is decided b
 state with the best mean correlation on its validation clips.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,7 +92,7 @@ def fit(
         for group in {id(t.group): t.group for t in active}.values():
             halve(t for t in tracks if t.group is group)
         if on_epoch is not None:
-            on_epoch(active, lambda taken=len(active): snapshots(network, optimizer, taken))
+            on_epoch(active, partial(snapshots, network, optimizer, len(active)))
         going = [i for i, t in enumerate(active) if t.status is None]
         if len(going) < len(active):
             active = [active[i] for i in going]
@@ -168,7 +170,7 @@ def epoch_row(
     return {
         "train_loss": train_loss,
         "valid_loss": loss,
-        "valid_r": mean_r(pred.cpu().numpy(), target.cpu().numpy()),
+        "valid_r": mean_r(pred.cpu().numpy(), target.cpu().numpy()) if bool(pred.isfinite().all()) else math.nan,
         "learning_rate": rate,
         "gradient_norm": norm,
     }

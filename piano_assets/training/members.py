@@ -105,9 +105,7 @@ def groups_of(trial: Trial, config: str, seed: int, repeat: int, data: TrialData
         require_rows(trial, fold, train, valid)
         test = data.rows(repeat, fold, "test", labelled=False)
         columns = _columns(trial, data, train, random_seed(seed, fold, "selection"))
-        found.append(
-            Group(config, trial, seed, fold, points or {FIXED: trial}, own, train, valid, test, columns, 0, 0)
-        )
+        found.append(Group(config, trial, seed, fold, points or {FIXED: trial}, own, train, valid, test, columns, 0, 0))
         if own not in found[-1].points:
             found[-1] = replace(found[-1], points={**points, FIXED: trial})
     # Equal for all folds of a trial, so that they can train as one stack.
@@ -225,4 +223,6 @@ def halve(tracks: Iterable[Track]) -> None:
     n = math.ceil(len(alive) / 2)
     for track in alive[n:]:
         if track.status is None and track.label != track.group.own:
-            track.end("halved", f"validation r {track.best_r:.4f} after {track.epoch} epochs, {n} of {len(alive)} go on")
+            track.end(
+                "halved", f"validation r {track.best_r:.4f} after {track.epoch} epochs, {n} of {len(alive)} go on"
+            )

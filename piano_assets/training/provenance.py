@@ -40,7 +40,7 @@ def environment() -> str:
 
 
 def precision_that_gains(device: str) -> str:
-    """`bfloat16` where the device multiplies it faster than `float32`: CUDA, and processors with AMX or AVX-512 BF16."""
+    """`bfloat16` where the device multiplies it faster than `float32`: CUDA, processors with AMX or AVX-512 BF16."""
     if device.startswith("cuda"):
         return "bfloat16"
     flags = _cpu("flags").split()

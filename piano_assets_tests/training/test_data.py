@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from piano_assets.catalogue.trial import Inputs, vary
+from piano_assets.features.variants import variants
 from piano_assets.store.parts import Store
 from piano_assets.training import data as data_module
 from piano_assets.training.data import (
@@ -21,7 +22,18 @@ from piano_assets.training.data import (
     seeds_of,
 )
 from piano_assets.versions import CODE_VERSION
-from piano_assets_tests.training.tiny import AST, CLIPS, RIDGE, SEARCHED, UNLABELLED, build_store
+from piano_assets_tests.training.tiny import (
+    AST,
+    BENT,
+    CLIPS,
+    HYBRID,
+    MLP,
+    NOTES,
+    RIDGE,
+    SEARCHED,
+    UNLABELLED,
+    build_store,
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +78,25 @@ def test_a_clip_without_labels_is_predicted_but_not_used(store):
 def test_frames_are_each_clips_own(store):
     data = load(AST, store)
     index = store.read("spectrograms", "log_mel_128.modal").set_index("clip")
-    assert data.frame_rate == 50
-    assert data.start.tolist() == index.loc[CLIPS, "start"].tolist()
-    assert data.n_frames.sum() == len(data.frames)
+    assert data.sequence.start.tolist() == index.loc[CLIPS, "start"].tolist()
+    assert data.sequence.n_frames.sum() == len(data.sequence.values)
+    assert (data.sound, data.variants) == (None, ())
+
+
+def test_bent_sound_comes_with_its_samples_and_rendered_variants_with_theirs(store):
+    bent = vary(AST, {"augmentation.time_stretch": BENT[0], "augmentation.pitch_shift": BENT[1]})
+    data = load(bent, store)
+    assert data.sound.values.dtype == np.int16
+    np.testing.assert_array_equal(data.sound.n_frames, data.sequence.n_frames)
+    data = load(vary(bent, {"augmentation.rerender": True}), store)
+    assert len(data.variants) == len(variants(*BENT)) > 2
+    assert data.sound is None
+
+
+def test_errors_stand_beside_labels(store):
+    data = load(RIDGE, store)
+    assert (data.errors[data.labelled] == 0.05).all()
+    assert np.isnan(data.errors[~data.labelled]).all()
 
 
 def test_a_trial_reads_only_what_it_names():
@@ -79,19 +107,35 @@ def test_a_trial_reads_only_what_it_names():
     assert names["r"] == common | {"features/symbolic"}
     assert names["s"] == common | {"features/symbolic", "features/audio.modal"}
     assert names["a"] == common | {"spectrograms/log_mel_128.modal"}
+    assert ("spectrograms", "note_events.midi") in part_names(NOTES)
+    bent = vary(AST, {"augmentation.time_stretch": 0.1})
+    assert part_names(bent)[-2:] == [("spectrograms", "log_mel_128.modal"), ("spectrograms", "waveform.modal")]
+    again = part_names(vary(bent, {"augmentation.rerender": True}))
+    assert ("spectrograms", "log_mel_128+tempo1.1.modal") in again
+    assert ("spectrograms", "waveform.modal") not in again
     mfcc = dataclasses.replace(RIDGE, inputs=Inputs(features="mfcc_only", rendering="fluidsynth"))
     assert ("features", "audio.fluidsynth") in part_names(mfcc)
 
 
-def test_data_version_follows_content_and_nothing_else(tmp_path):
+def test_data_version_follows_what_is_read_and_nothing_else(tmp_path):
     store = build_store(tmp_path)
-    before = {t: data_version(t, store) for t in (RIDGE, SEARCHED)}
+    trials = (RIDGE, vary(RIDGE, {"inputs.features": "mfcc_only"}), SEARCHED)
+    before = [data_version(t, store) for t in trials]
+    labels = store.read("labels", "clean")
+    store.write("labels", labels, key="another key", name="clean")
+    assert [data_version(t, store) for t in trials] == before, "labels go by their content"
+    # Processors differ in the last bit of a feature: features go by the recipe.
     audio = store.read("features", "audio.modal")
+    store.write("features", audio.assign(value=audio["value"] * (1 + 1e-15)), key="k", name="audio.modal")
+    assert [data_version(t, store) for t in trials] == before
     store.write("features", audio, key="another key", name="audio.modal")
-    assert data_version(SEARCHED, store) == before[SEARCHED]
-    store.write("features", audio.assign(value=audio["value"] + 1), key="k", name="audio.modal")
-    assert data_version(SEARCHED, store) != before[SEARCHED]
-    assert data_version(RIDGE, store) == before[RIDGE]
+    assert [a == b for a, b in zip([data_version(t, store) for t in trials], before, strict=True)] == [
+        True,
+        False,
+        False,
+    ]
+    store.write("labels", labels.assign(value=labels["value"] / 2), key="k", name="clean")
+    assert not {data_version(t, store) for t in trials} & set(before)
 
 
 def test_part_key_follows_each_of_its_six_parts(store, monkeypatch):
@@ -121,7 +165,8 @@ def test_every_family_has_a_code_version():
 
     for name in REGRESSORS:
         assert code_version(vary(RIDGE, {"model.regressor": name})) >= 1
-    assert code_version(AST) == CODE_VERSION["transformer"]
+    for trial in (AST, HYBRID, NOTES, MLP):
+        assert code_version(trial) == CODE_VERSION["transformer"]
 
 
 def test_seeds_and_repeats():

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from piano_assets.catalogue.trial import IllegalTrial, Optimisation, vary
+from piano_assets.catalogue.trial import BUDGETS, IllegalTrial, Optimisation, vary
 from piano_assets.dimensions import NAMES
 from piano_assets.store.checkpoints import load_checkpoint
 from piano_assets.store.parts import Store, read_part
-from piano_assets.training import folds
 from piano_assets.training.data import done, load, part_key
 from piano_assets.training.losses import LOSSES
 from piano_assets.training.run import run_batch, run_trial
@@ -136,7 +135,7 @@ def test_smoke_trains_on_eight_clips(store, monkeypatch):
 
     real = loop.fit
     monkeypatch.setattr(
-        loop, "fit", lambda model, train, *a, **k: sizes.append(len(train)) or real(model, train, *a, **k)
+        loop, "fit", lambda tracks, *a, **k: sizes.extend(len(t.group.train) for t in tracks) or real(tracks, *a, **k)
     )
     run_trial(AST, "ast", 0, store)
     assert sizes == [8, 8, 8]
@@ -170,8 +169,9 @@ class Killed(BaseException):
 def test_killed_and_resumed_is_uninterrupted(finished, store, config, trial):
     there, _ = finished
 
-    def kill_after_second(fold, _):
-        if fold == 1:
+    def kill_after_second(partition, n_done, n_folds):
+        assert (partition, n_folds) == (f"{config}|0", 3)
+        if n_done == 2:
             raise Killed
 
     with pytest.raises(Killed):
@@ -179,12 +179,9 @@ def test_killed_and_resumed_is_uninterrupted(finished, store, config, trial):
     assert done(trial, config, 0, store) is None
     assert list(store.parts("predictions")) == []
 
-    fitted, steps = [], []
-    result = run_trial(
-        trial, config, 0, store, on_fold=lambda f, _: fitted.append(f), progress=lambda *done: steps.append(done)
-    )
-    assert fitted == [2]
-    assert steps == [(1, 3), (2, 3), (3, 3)]
+    steps = []
+    result = run_trial(trial, config, 0, store, on_fold=lambda *done: steps.append(done))
+    assert steps == [(f"{config}|0", 3, 3)]
     for table in ("predictions", "members", "history"):
         got, want = (read_part(s.part(table, result.part_name)).to_pandas() for s in (store, there))
         pd.testing.assert_frame_equal(got, want, check_exact=True)
@@ -204,7 +201,8 @@ def test_killed_while_publishing_fits_nothing_again(store, monkeypatch):
         run_trial(RIDGE, "ridge", 0, store)
     assert done(RIDGE, "ridge", 0, store) is None
     monkeypatch.setattr(Store, "write", real)
-    run_trial(RIDGE, "ridge", 0, store, on_fold=lambda *_: pytest.fail("a fold was fitted again"))
+    monkeypatch.setattr("piano_assets.training.run.fit_tabular", lambda *_: pytest.fail("a fold was fitted again"))
+    run_trial(RIDGE, "ridge", 0, store)
     assert done(RIDGE, "ridge", 0, store) is not None
     assert len(list((store.root / "checkpoints" / "ridge" / "0.float64-cpu").iterdir())) == 3
 
@@ -219,16 +217,17 @@ def test_checkpoints_predict_what_was_published(finished, config):
     data = load(trial, store)
     test = data.rows(0, 1, "test", labelled=False)
     if trial is AST:
-        import torch
+        from piano_assets.models.network import Network
+        from piano_assets.models.packing import load_rows, row_of
+        from piano_assets.training.loop import predict, shape_of
+        from piano_assets.training.material import Material
+        from piano_assets.training.members import groups_of
 
-        from piano_assets.models.transformer import SpectrogramTransformer
-        from piano_assets.training.batches import Spectra
-        from piano_assets.training.loop import predict
-
-        network = SpectrogramTransformer(AST.model, 128)
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in model.items()})
-        spectra = Spectra.of(data, "cpu").subset(torch.from_numpy(test))
-        want, tuning = predict(network, spectra, 150, 8).numpy(), "fixed"
+        groups = groups_of(trial, config, 0, 0, data)
+        material = Material(data, groups, "cpu")
+        network = Network(trial.model, shape_of(groups[1], material))
+        load_rows(network, row_of(network, model)[None])
+        want, tuning = predict(network.eval(), material, None, [test])[0].numpy(), "fixed"
     else:
         want, tuning = model.predict(data.features[test]).astype(np.float32), "tuned"
         assert tuple(record["feature_names"]) == data.feature_names
@@ -243,8 +242,7 @@ def test_only_one_seed_keeps_its_models(finished):
 
 
 def test_the_search_of_a_network_shows_tuned_and_fixed(store, monkeypatch):
-    budgets = {"full": dataclasses.replace(folds.BUDGETS["smoke"], searches=True, n_clips=None)}
-    monkeypatch.setattr(folds, "BUDGETS", budgets)
+    monkeypatch.setitem(BUDGETS, "full", dataclasses.replace(BUDGETS["smoke"], searches=True, n_clips=None))
     trial = dataclasses.replace(
         AST, budget="full", search=(("optimisation.learning_rate", (1e-6, 1e-3)),), split="cluster"
     )
@@ -262,15 +260,38 @@ def test_the_search_of_a_network_shows_tuned_and_fixed(store, monkeypatch):
 
 
 def test_diverged_runs_are_published_as_such(store, monkeypatch):
-    monkeypatch.setitem(LOSSES, "mse", lambda pred, target: pred.sum() * float("nan"))
+    monkeypatch.setitem(LOSSES, "mse", lambda pred, target, error: pred.sum((-2, -1)) * float("nan"))
     result = run_trial(AST, "ast", 0, store)
     assert result.status == "diverged"
     assert store.read("runs", result.part_name)["status"].tolist() == ["diverged"]
     members = store.read("members", result.part_name)
     assert members["status"].tolist() == ["diverged"] * 3
-    assert members["reason"].tolist() == ["loss is not finite"] * 3
+    assert members["reason"].tolist() == ["train_loss is nan in epoch 0"] * 3
     # The state before divergence is the initial one: it predicts the training mean.
     assert np.isfinite(store.read("predictions", result.part_name)["value"]).all()
+
+
+def test_what_fails_is_told_and_the_others_go_on(store):
+    failed = {}
+    items = [("a", vary(RIDGE, {"model.regressor": "rigde"}), 0), ("b", RIDGE, 7), ("c", RIDGE, 0)]
+    results = run_batch(items, store, on_failure=lambda partition, error: failed.update({partition: str(error)}))
+    assert [r.config for r in results] == ["c"]
+    assert "rigde" in failed["a|0"]
+    assert "seed=7 must be below the split's 2 repeats" in failed["b|7"]
+
+
+def test_arms_and_seeds_of_one_shape_train_together_and_publish_apart(store, monkeypatch):
+    sizes = []
+    from piano_assets.training import stacks
+
+    real = stacks._fit_stack
+    monkeypatch.setattr(stacks, "_fit_stack", lambda groups, *a: sizes.append(len(groups)) or real(groups, *a))
+    arms = {"ast": AST, "loss": vary(AST, {"optimisation.loss": "huber"}), "deep": vary(AST, {"model.depth": 2})}
+    items = [(name, trial, seed) for name, trial in arms.items() for seed in (0, 1)]
+    results = run_batch(items, store, members=100)
+    assert sizes == [12, 6]
+    assert [(r.config, r.seed, r.status) for r in results] == [(n, s, "finished") for n, _, s in items]
+    assert all(done(t, n, s, store) is not None for n, t, s in items)
 
 
 def test_wrong_names_are_refused_before_anything_is_read(tmp_path):

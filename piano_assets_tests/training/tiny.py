@@ -1,12 +1,17 @@
-"""A tiny corpus in parts, built in memory: 60 clips, a split of 3 folds x 2 repeats, features with gaps, frames."""
+"""A tiny corpus in parts, built in memory: 60 clips, a split of 3 folds x 2 repeats, features with gaps, frames.
+
+Labels follow three hidden numbers of each clip, which features show all, the lower bands of the spectrogram the first,
+and note events the second.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from piano_assets.catalogue.trial import Encoder, Inputs, Optimisation, Tabular, Trial
+from piano_assets.catalogue.trial import Encoder, Inputs, Optimisation, Tabular, Trial, vary
 from piano_assets.dimensions import NAMES
+from piano_assets.features.variants import part_of, variants
 from piano_assets.store.parts import Store
 
 N_CLIPS, N_FOLDS, N_REPEATS, N_FEATURES = 60, 3, 2, 6
@@ -19,12 +24,19 @@ SEARCHED = Trial(
     inputs=Inputs(features="all"),
     search=(("model.settings.alpha", (0.1, 10.0, 1e6)),),
 )
+ENCODER = Encoder(depth=1, dim=16, heads=2, head_dim=8, patch_size=8, dropout=0.1)
 AST = Trial(
-    model=Encoder(depth=1, dim=16, heads=2, head_dim=8, patch_size=8, dropout=0.1),
+    model=ENCODER,
     inputs=Inputs(spectrogram="log_mel_128"),
     optimisation=Optimisation(learning_rate=1e-3, batch_size=8),
     budget="smoke",
 )
+HYBRID = vary(AST, {"inputs.features": "symbolic", "model.fusion": "gated"})
+NOTES = vary(AST, {"inputs.spectrogram": None, "inputs.notes": True})
+MLP = vary(AST, {"inputs.spectrogram": None, "inputs.features": "all"})
+EVENT_COLUMNS = 5
+BENT = (0.1, 1)
+"""Stretch and shift whose rendered variants the corpus has."""
 
 
 def build_store(root: Path) -> Store:
@@ -38,14 +50,25 @@ def build_store(root: Path) -> Store:
     store.write("features", _features(hidden, rng, "symbolic", "midi"), key="k", name="symbolic")
     store.write("features", _features(hidden, rng, "audio", "modal"), key="k", name="audio.modal")
     n_frames = rng.integers(60, 260, N_CLIPS)
-    start = np.cumsum(n_frames) - n_frames
     frames = rng.normal(size=(n_frames.sum(), 128)) * 10 - 50
     frames[:, :40] += 10 * np.repeat(hidden[:, 0], n_frames)[:, None]
-    (root / "spectrograms").mkdir(parents=True)
-    np.save(root / "spectrograms" / "log_mel_128.modal.npy", frames.astype(np.float16))
-    rows = {"clip": CLIPS, "spectrogram": "log_mel_128", "rendering": "modal", "start": start, "n_frames": n_frames}
-    store.write("spectrograms", pd.DataFrame(rows), key="k", name="log_mel_128.modal")
+    _sequence(store, "log_mel_128.modal", n_frames, frames.astype(np.float16))
+    for variant in variants(*BENT):
+        _sequence(store, part_of("log_mel_128", variant, "modal"), n_frames, frames.astype(np.float16))
+    _sequence(store, "waveform.modal", n_frames, rng.normal(size=(n_frames.sum(), 441), scale=3000).astype(np.int16))
+    n_notes = rng.integers(20, 90, N_CLIPS)
+    events = rng.normal(size=(n_notes.sum(), EVENT_COLUMNS)) + np.repeat(hidden[:, 1], n_notes)[:, None]
+    _sequence(store, "note_events.midi", n_notes, events.astype(np.float32))
     return store
+
+
+def _sequence(store: Store, name: str, n_frames: np.ndarray, frames: np.ndarray) -> None:
+    (store.root / "spectrograms").mkdir(parents=True, exist_ok=True)
+    np.save(store.root / "spectrograms" / f"{name}.npy", frames)
+    spectrogram, rendering = name.rsplit(".", 1)
+    rows = {"clip": CLIPS, "spectrogram": spectrogram, "rendering": rendering}
+    rows |= {"start": np.cumsum(n_frames) - n_frames, "n_frames": n_frames}
+    store.write("spectrograms", pd.DataFrame(rows), key="k", name=name)
 
 
 def _clips() -> pd.DataFrame:
