@@ -1,16 +1,22 @@
 """Assets of the features: what a model may be told about a clip."""
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
 
+from piano_assets.catalogue.comparisons import built_in
+from piano_assets.catalogue.trial import Trial
 from piano_assets.defs.corpus import content, key, many
 from piano_assets.defs.data import PianoData, progress, publish, spec
+from piano_assets.features import note_events
+from piano_assets.features.spectrogram_specs import SPECTROGRAMS
+from piano_assets.features.spectrograms import spectrogram_file
 from piano_assets.store.parts import Store
+from piano_assets.training.data import SYMBOLIC_RENDERING, sequence_names
 
 GROUP = "features"
-SPECTROGRAM_NAMES = ("mel_128", "log_mel_128")
 
 
 @dg.multi_asset(
@@ -64,7 +70,8 @@ def audio_features(context: dg.AssetExecutionContext, piano: PianoData):
             told = progress(context, f"audio features, {rendering}")
             return traditional_table(sound_files(store, rendering), store.root, rendering, progress=told)
 
-        wanted = key("audio", *content(store, ("audio", rendering)))
+        # The recipe of the sound, not its samples: processors differ in their last bits, and nobody hears that.
+        wanted = key("audio", store.require("audio", rendering).key)
         made = store.ensure("features", f"audio.{rendering}", wanted, make)[1] or made
     yield many(store, "features", [f"audio.{r}" for r in piano.renderings], made, asset="audio_features")
 
@@ -75,29 +82,70 @@ def sound_files(store: Store, rendering: str) -> dict[str, Path]:
     return {clip: Path(path) for clip, path in zip(rows["clip"], rows["path"], strict=True)}
 
 
+def sequences_of(trials: Iterable[Trial]) -> list[str]:
+    """Names of what the trials read that runs in time: spectrograms, note events, variants; without renderings."""
+    return list(dict.fromkeys(name.rpartition(".")[0] for trial in trials for name in sequence_names(trial)))
+
+
+SEQUENCES = tuple(dict.fromkeys([*SPECTROGRAMS, note_events.NAME, *sequences_of(built_in().full.values())]))
+"""What can be materialized by a click: every named spectrogram, note events, and the variants of the catalogue."""
+
+
 @dg.multi_asset(
-    specs=[spec("spectrograms", group=GROUP, deps=["audio"])],
-    partitions_def=dg.StaticPartitionsDefinition(SPECTROGRAM_NAMES),
+    specs=[spec("spectrograms", group=GROUP, deps=["audio", "notes", "controls"])],
+    partitions_def=dg.StaticPartitionsDefinition(SEQUENCES),
     name="spectrograms",
 )
 def spectrograms(context: dg.AssetExecutionContext, piano: PianoData):
-    """Compute one spectrogram of every clip into one memory-mapped array, for each rendering."""
-    from piano_assets.features.spectrograms import spectrogram_file, write_spectrograms
+    """Compute what runs in time of every clip into one memory-mapped array, for each rendering."""
+    store, name = piano.store(), context.partition_key
+    parts, made = make_sequence(store, name, piano.renderings, lambda what: progress(context, what))
+    yield many(store, "spectrograms", parts, made)
 
-    store, name, made = piano.store(), context.partition_key, False
-    for rendering in piano.renderings:
+
+def make_sequence(
+    store: Store, name: str, renderings: Sequence[str], told: Callable[[str], Callable[[int, int], None]]
+) -> tuple[list[str], bool]:
+    """Make sure that a sequence of every clip stands in each rendering: (names of its parts, whether one was made).
+
+    Args:
+        name: key of `SPECTROGRAMS`, or `note_events`, whose one rendering is `midi`; with `+<variant>`, of the
+            performances altered and rendered again.
+        told: what is being done -> progress callback.
+    """
+    found, made = [], False
+    for rendering in [SYMBOLIC_RENDERING] if name.startswith(note_events.NAME) else renderings:
+        if rendering == SYMBOLIC_RENDERING:
+            inputs = content(store, ("notes", "all"), ("controls", "all"))
+        else:
+            # The recipe of the sound says all that a rendering depends on, and so all that a variant's does.
+            inputs = [store.require("audio", rendering).key]
 
         def make(rendering: str = rendering) -> pd.DataFrame:
-            told = progress(context, f"clips of {name}, {rendering}")
-            return write_spectrograms(sound_files(store, rendering), store.root, name, rendering, progress=told)
+            return _write_sequence(store, name, rendering, told(f"clips of {name}, {rendering}"))
 
-        wanted = key("spectrograms", name, *content(store, ("audio", rendering)))
+        wanted = key("spectrograms", name, *inputs)
         part, one = store.ensure("spectrograms", f"{name}.{rendering}", wanted, make)
         if not one and not spectrogram_file(store.root, name, rendering).is_file():
             store.write("spectrograms", make(), key=wanted, name=part.name)
             one = True
+        found.append(part.name)
         made = made or one
-    yield many(store, "spectrograms", [f"{name}.{r}" for r in piano.renderings], made)
+    return found, made
+
+
+def _write_sequence(store: Store, name: str, rendering: str, told: Callable[[int, int], None]) -> pd.DataFrame:
+    from piano_assets.corpus.performance import performances as assemble
+    from piano_assets.features.spectrograms import write_spectrograms
+    from piano_assets.features.variants import write_variant
+
+    base, altered, variant = name.partition("+")
+    if not altered and base != note_events.NAME:
+        return write_spectrograms(sound_files(store, rendering), store.root, name, rendering, progress=told)
+    played = assemble(store.read("notes", "all"), store.read("controls", "all"))
+    if altered:
+        return write_variant(played, store.root, base, variant, rendering, told)
+    return note_events.write_note_events(played, store.root, rendering, told)
 
 
 ASSETS = [symbolic_features, audio_features, spectrograms]

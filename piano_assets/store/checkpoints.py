@@ -26,6 +26,7 @@ TRUSTED: tuple[str, ...] = (
     "lightgbm.sklearn.LGBMRegressor",
     "numpy.dtype",
     "piano_assets.models.tabular.RelativeKernelRidge",
+    "piano_assets.models.tabular.TopFeatures",
     "sklearn.tree._tree.Tree",
 )
 """Types that a tabular checkpoint may build beyond those that skops itself trusts."""

@@ -22,9 +22,10 @@ from piano_assets.training.sound import bent_log_mel, samples_needed
 ERROR_FLOOR = 0.02
 """Least standard error of a label, a seventh of a rating point: a few raters who happen to agree are not certain."""
 
-CROP, PARTNER, PARTNER_CROP, VARIANT, TEMPO, SHIFT = range(6)
-"""Uniforms that place a crop, then come those of `augmentation`."""
-N_UNIFORMS = 6 + augmentation.N_UNIFORMS
+PLACES = 6
+CROP, PARTNER, PARTNER_CROP, VARIANT, TEMPO, SHIFT = range(PLACES)
+"""Uniforms that choose and place a crop; behind them come those of `augmentation`."""
+N_UNIFORMS = PLACES + augmentation.N_UNIFORMS
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Material:
         self._sums = self.clips.sums() if self.clips else None
         self._always_full = self.clips is not None and int(self.clips.n_frames.min()) >= self.crop
         self._versions: dict[tuple[int, int, int], Tensor] = {}
+        self._similar: dict[tuple[int, int], Tensor] = {}
 
     def standardise(self, network: Network, tracks: Sequence[Track]) -> None:
         """Keep each member's training moments in its network: frames, features, targets."""
@@ -139,23 +141,19 @@ class Material:
         how = [t.trial.augmentation for t in tracks]
         frames, mask = self._crop(how, clip, u[..., CROP], u, touched)
         x = network.standardise_frames(frames, mask)
-        mixed = [a.mixup + a.c_mixup + a.cutmix > 0 for a in how]
-        if any(mixed):
-            other = self._partners(tracks, labels, clip, u[..., PARTNER], u[..., augmentation.MIX_FIRST + 6])
+        if any(a.mixup + a.c_mixup + a.cutmix for a in how):
+            rates = torch.tensor([[getattr(a, name) for name in augmentation.MIXTURES] for a in how]).to(self.device)
+            rates = rates[:, None] * touched[..., None]
+            other = self._partners(tracks, clip, u[..., PARTNER], augmentation.mixture(u[..., PLACES:], rates))
             partner, partner_mask = self._crop(how, other, u[..., PARTNER_CROP], u, touched)
-            rates = torch.tensor([(a.mixup, a.c_mixup, a.cutmix) for a in how], device=self.device)
-            x, target = augmentation.mix(
-                x,
-                network.standardise_frames(partner, partner_mask),
-                target,
-                labels[member, other],
-                u[..., 6:],
-                rates[:, None] * touched[..., None],
-            )
-            mask = mask if mask is None or partner_mask is None else mask | partner_mask
-        masked = torch.tensor([a.spec_augment for a in how], device=self.device)
-        if bool(masked.any()):
-            x = augmentation.spec_augment(x, u[..., 6:], masked[:, None] * touched)
+            partner = network.standardise_frames(partner, partner_mask)
+            x, target = augmentation.mix(x, partner, target, labels[member, other], u[..., PLACES:], rates)
+            # A mixture ends with the longer of the two; crops that draw none keep their own end.
+            mixed = (augmentation.mixture(u[..., PLACES:], rates) > 0)[..., None]
+            mask = mask if mask is None or partner_mask is None else mask | (partner_mask & mixed)
+        if any(a.spec_augment for a in how):
+            masked = torch.tensor([a.spec_augment for a in how], device=self.device)[:, None] * touched
+            x = augmentation.spec_augment(x, u[..., PLACES:], masked)
         return x, mask, target
 
     def _crop(
@@ -203,8 +201,28 @@ class Material:
         at = first[..., None] + ratio[..., None] * torch.arange(self.crop, device=self.device)
         return frames.unflatten(0, clip.shape), at < n_frames[..., None]
 
-    def _partners(self, tracks: Sequence[Track], labels: Tensor, clip: Tensor, u: Tensor, kind: Tensor) -> Tensor:
-        raise NotImplementedError
+    def _partners(self, tracks: Sequence[Track], clip: Tensor, u: Tensor, kind: Tensor) -> Tensor:
+        """A training clip to mix each with, (m, b): by likeness of labels for C-Mixup, else any other."""
+        other = clip.clone()
+        for i, track in enumerate(tracks):
+            how = track.trial.augmentation
+            if not how.mixup + how.c_mixup + how.cutmix:
+                continue
+            rows = torch.from_numpy(track.group.train).to(self.device)
+            at = torch.searchsorted(rows, clip[i])  # rows are sorted
+            partner = augmentation.uniform_partner(at, len(rows), u[i])
+            if how.c_mixup:
+                similar = augmentation.similar_partner(self._likeness(track.group, rows), at, u[i])
+                partner = torch.where(kind[i] == 1 + augmentation.MIXTURES.index("c_mixup"), similar, partner)
+            other[i] = rows[partner]
+        return other
+
+    def _likeness(self, group: Group, rows: Tensor) -> Tensor:
+        """`partners_by_similarity` of a group's training clips, made once."""
+        key = group.seed, group.fold
+        if key not in self._similar:
+            self._similar[key] = augmentation.partners_by_similarity(self.targets[rows])
+        return self._similar[key]
 
     def windows(
         self, features: Tensor | None, rows: Sequence[np.ndarray], batch_size: int
