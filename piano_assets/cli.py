@@ -1,4 +1,4 @@
-"""The command line: `piano run`, `sweep`, `leaderboard`, `sql`, `describe`."""
+"""The command line: `piano run`, `sweep`, `comparisons`, `leaderboard`, `sql`, `describe`."""
 
 import os
 import sys
@@ -12,12 +12,18 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from piano_assets.catalogue.trial import BUDGETS
 from piano_assets.store.location import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import dagster as dg
     import pandas as pd
 
+    from piano_assets.catalogue.comparison import Comparison
+    from piano_assets.catalogue.comparisons import Catalogue
+    from piano_assets.catalogue.trial import Trial
     from piano_assets.store.parts import Store
 
 # A pipe or a log has no width, so tables keep theirs; a terminal has one.
@@ -73,22 +79,60 @@ def run() -> None:
 
 
 @main.command()
-@click.argument("configs", nargs=-1)
+@click.argument("names", nargs=-1)
 @click.option("--seeds", type=click.IntRange(1), help="At most so many seeds of each config.")
+@click.option("--reference", help="Run the named comparisons against this config instead (hybrid.reference).")
+@click.option("--halve", is_flag=True, help="After the first seed the worse half of each comparison's arms stops.")
 @click.option("--dry-run", is_flag=True, help="Only say what is missing.")
-def sweep(configs: tuple[str, ...], seeds: int | None, dry_run: bool) -> None:
-    """Train what is missing of CONFIGS (or comparisons; default: the whole catalogue), then refresh the results."""
+def sweep(names: tuple[str, ...], seeds: int | None, reference: str | None, halve: bool, dry_run: bool) -> None:
+    """Train what is missing of NAMES, then refresh the results.
+
+    NAMES are comparisons (loss), comparisons with their networks at another budget (loss@reduced), or configs
+    (loss.huber); by default everything that this machine trains unasked.
+    """
     from piano_assets.defs import planner
+    from piano_assets.defs.sweeping import SweepError, sweep_of
 
     store = _store()
-    chosen = _resolve(configs)
-    owed = planner.owed(store, chosen, seeds)
+    try:
+        wanted = sweep_of(store, names, seeds, reference, halve, write=not dry_run)
+    except (SweepError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    if wanted.waiting:
+        console.print(f"{', '.join(wanted.waiting)}: a network at full budget needs a GPU, a large one any time;")
+        console.print("<comparison>@reduced trains smaller ones on a CPU, a config's own name trains it all the same")
+    owed = wanted.tasks()
     todo = planner.missing(store, owed)
     console.print(f"{len(todo)} of {len(owed)} partitions are missing")
     for task in todo if dry_run else []:
         console.print(f"  {task.partition}")
     if not dry_run:
-        _stages(store.corpus, lambda: planner.owed(store, chosen, seeds))
+        _stages(store.corpus, wanted.tasks)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.pass_context
+def comparisons(context: click.Context, names: tuple[str, ...]) -> None:
+    """Show what is compared: each arm with what it changes, its parameters, search and budgets.
+
+    NAMES are comparisons (default: all, the users' too). Ends with 1 if a file in data/comparisons is broken.
+    """
+    from piano_assets.defs import planner
+    from piano_assets.training.size import n_params
+
+    store = _store()
+    known = planner.known(store)
+    by_name = {c.name: c for c in known.comparisons}
+    unknown = [n for n in names if n not in by_name]
+    if unknown:
+        raise click.ClickException(f"no comparison {', '.join(map(repr, unknown))}; there are: {', '.join(by_name)}")
+    for name in names or by_name:
+        _print_comparison(known, by_name[name], lambda trial: n_params(trial, store))
+    broken = planner.problems(store)
+    for problem in broken:
+        console.print(f"[bold red]left out[/] {escape(str(problem))}")
+    context.exit(1 if broken else 0)
 
 
 @main.command()
@@ -98,7 +142,7 @@ def smoke() -> None:
 
     os.environ["PIANO_DATA"] = str(Path(os.environ.get("PIANO_DATA", "data")) / "smoke")
     store = _store("synthetic")
-    wanted = [c for c, t in planner.catalogue().items() if t.optimisation is None or t.budget == "smoke"]
+    wanted = [c for c, t in planner.known(store).trials.items() if t.optimisation is None or t.budget == "smoke"]
     _stages("synthetic", lambda: planner.owed(store, wanted, 1))
 
 
@@ -133,22 +177,22 @@ def sql(query: str, csv: bool) -> None:
 @click.argument("config")
 def describe(config: str) -> None:
     """Show one trial: its fields, what it changes, and which of its partitions stand."""
-    from piano_assets.catalogue.comparisons import built_in
     from piano_assets.catalogue.tables import to_json
     from piano_assets.defs import planner
 
-    known = planner.catalogue()
-    if config not in known:
-        raise click.ClickException(f"config {config!r} is not in the catalogue; known: {', '.join(sorted(known))}")
-    trial, store = known[config], _store()
+    store = _store()
+    known = planner.known(store)
+    if config not in known.trials:
+        raise click.ClickException(f"config {config!r} is not in the catalogue; known: {', '.join(known.trials)}")
+    trial = known.trials[config]
     console.print(f"[bold]{config}[/]   trial {trial.key}   family {trial.family}   budget {trial.budget}")
     console.print_json(to_json(trial))
-    for comparison in built_in().comparisons:
-        for arm, (owner, _) in built_in().arms(comparison).items():
+    for name, of, budget in known.views("full", "reduced", "smoke"):
+        for arm, (owner, _) in known.arms(of, budget).items():
             if owner == config:
-                changes = {f: new for f, (new, _) in built_in().changed_fields(comparison, arm).items()}
-                console.print(f"arm [bold]{arm}[/] of {comparison.name}: {changes or 'the reference'}")
-                console.print(f"  {comparison.hypothesis}")
+                changes = {f: new for f, (new, _) in known.changed_fields(of, arm).items()}
+                console.print(f"arm [bold]{arm}[/] of {name}: {changes or 'the reference'}")
+                console.print(f"  {of.hypothesis}")
     for task in planner.owed(store, [config]):
         part = planner.standing(store, task)
         console.print(f"  {task.partition}: {'stands, part ' + part.key if part else 'missing'}")
@@ -159,27 +203,6 @@ def _store(corpus: str | None = None) -> "Store":
         return open_store(corpus=corpus)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _resolve(names: tuple[str, ...]) -> list[str]:
-    """The named configs, and of named comparisons those that are swept unasked; by default all of the latter."""
-    from piano_assets.catalogue.comparisons import built_in
-    from piano_assets.defs import planner
-
-    swept = planner.swept_configs()
-    if not names:
-        return swept
-    arms = {name: [c for c, _ in built_in().arms(of, b).values()] for name, of, b in built_in().views()}
-    known = planner.catalogue()
-    chosen: list[str] = []
-    for name in names:
-        if name not in arms and name not in known:
-            raise click.ClickException(f"{name!r} is neither a comparison ({', '.join(arms)}) nor a config")
-        chosen += [config for config in arms[name] if config in swept] if name in arms else [name]
-        left = [config for config in arms.get(name, ()) if config not in swept]
-        if left:
-            console.print(f"{name}: {', '.join(left)} needs a GPU at full budget; name it to train it all the same")
-    return list(dict.fromkeys(chosen))
 
 
 def _stages(corpus: str, tasks) -> None:
@@ -221,6 +244,37 @@ def _print_leaderboard(corpus: str, split: str | None = None, everything: bool =
         return
     for table in board_text(shown, console.width):
         console.print(table)
+
+
+def _print_comparison(known: "Catalogue", of: "Comparison", n_params: "Callable[[Trial], int | None]") -> None:
+    table = Table(title=f"{of.name}, against {of.reference}", title_justify="left", caption_justify="left")
+    table.caption = f"{of.hypothesis} {of.budget_note}"
+    for column in ("arm", "config", "changes"):
+        table.add_column(column, overflow="fold")
+    for column in ("parameters", "claimed"):
+        table.add_column(column, justify="right")
+    for column in ("search", "changes labels", "budgets"):
+        table.add_column(column)
+    arms = known.arms(of)
+    if of.reference not in {config for config, _ in arms.values()}:
+        arms = {"(reference)": known.reference(of), **arms}
+    for arm, (config, trial) in arms.items():
+        changed = known.changed_fields(of, arm) if arm in of.arms else {}
+        table.add_row(
+            arm,
+            config,
+            ", ".join(f"{field}={new}" for field, (new, _) in changed.items() if field != "search"),
+            _count(n_params(trial)),
+            _count(of.claims.get(arm)),
+            ", ".join(f"{len(values)} x {field.rpartition('.')[2]}" for field, values in trial.search),
+            "yes" if trial.augmentation.bends_sound else "",
+            "full" if trial.optimisation is None else " ".join(BUDGETS),
+        )
+    console.print(table)
+
+
+def _count(n: int | None) -> str:
+    return "" if n is None else f"{n:,}"
 
 
 def _print(frame: "pd.DataFrame") -> None:

@@ -53,7 +53,7 @@ def refused(result: Result, *parts: str) -> None:
 
 def test_help_names_every_command(piano):
     text = piano("--help").output
-    assert all(name in text for name in ("run", "sweep", "smoke", "leaderboard", "sql", "describe"))
+    assert all(name in text for name in ("run", "sweep", "smoke", "comparisons", "leaderboard", "sql", "describe"))
 
 
 def test_a_query_prints_its_rows(piano):
@@ -182,9 +182,10 @@ def test_sweep_refuses_an_unknown_name(piano):
 
 def test_a_dry_run_trains_nothing(piano, tmp_path):
     """An empty data folder has no splits, so nothing is owed; no Dagster instance and no folder is made."""
-    result = piano("sweep", "--dry-run", "family", root=tmp_path)
-    assert result.exit_code == 0, result.exception
-    assert "0 of 0 partitions are missing" in result.output
+    for more in ([], ["--halve"]):
+        result = piano("sweep", "--dry-run", *more, "family", root=tmp_path)
+        assert result.exit_code == 0, result.exception
+        assert "0 of 0 partitions are missing" in result.output
     assert not list(tmp_path.iterdir())
 
 
@@ -192,6 +193,100 @@ def test_a_dry_run_lists_what_is_missing(piano):
     text = piano("sweep", "--dry-run", "--seeds", "2", "family").output
     assert "of 12 partitions are missing" in text
     assert "family.ridge|1" in text
+
+
+def test_networks_wait_for_a_gpu_or_for_their_names(piano):
+    text = piano("sweep", "--dry-run", "--seeds", "1", "loss").output
+    assert "0 of 0 partitions" in text
+    assert "loss.huber" in text
+    assert "<comparison>@reduced" in text
+    assert "8 of 8 partitions" in piano("sweep", "--dry-run", "--seeds", "1", "loss@reduced").output
+    named = piano("sweep", "--dry-run", "--seeds", "1", "loss.huber").output
+    assert "1 of 1 partitions" in named
+    assert "needs a GPU" not in named
+
+
+def test_a_halved_sweep_begins_with_one_seed_of_each_arm(piano):
+    text = piano("sweep", "--dry-run", "--halve", "feature_set").output
+    assert "10 of 10 partitions are missing" in text
+    assert "feature_set.symbolic|1" not in text
+    refused(piano("sweep", "--halve", "family.ridge"), "'family.ridge'", "not")
+    refused(piano("sweep", "--halve", "split_strategy"), "same clips", "'split_strategy'")
+
+
+def test_any_comparison_runs_against_another_reference(piano, data):
+    text = piano("sweep", "--dry-run", "--seeds", "1", "--reference", "hybrid", "loss@reduced", width=400).output
+    assert "8 of 8 partitions are missing" in text
+    assert "loss_on_hybrid.huber@reduced|0" in text
+    assert "hybrid.reference@reduced|0" in text
+    assert not (data / "comparisons").exists(), "a dry run writes nothing"
+
+
+def test_what_a_reference_cannot_have_is_refused(piano):
+    refused(piano("sweep", "--reference", "forest", "loss"), "arm 'correlation' of loss", "optimisation")
+    refused(piano("sweep", "--reference", "moon", "loss"), "'moon.reference': no such config", "ast.reference")
+    refused(piano("sweep", "--reference", "hybrid", "loss.huber"), "'loss.huber'")
+    refused(piano("sweep", "--reference", "hybrid"), "alone")
+
+
+def test_a_sweep_against_another_reference_is_kept_as_a_users_comparison(data, tmp_path):
+    from piano_assets.defs import planner
+    from piano_assets.defs.sweeping import sweep_of
+    from piano_assets.store.parts import Store
+
+    shutil.copytree(data / "synthetic", tmp_path / "synthetic")
+    store = Store(tmp_path / "synthetic")
+    for _ in range(2):
+        wanted = sweep_of(store, ["feature_set"], 1, reference="family.ridge")
+    assert [p.name for p in planner.user_folder(store).iterdir()] == ["feature_set_on_family_ridge.toml"]
+    assert {t.config for t in wanted.tasks()} == {
+        "family.ridge",
+        *(c for c in planner.configs(store) if c.startswith("feature_set_on_family_ridge.")),
+    }
+    assert planner.problems(store) == []
+
+
+def test_comparisons_show_measured_parameters_beside_claimed(piano):
+    result = piano("comparisons", "model_size")
+    assert result.exit_code == 0, result.exception
+    tiny = next(line for line in result.output.splitlines() if "model_size.tiny" in line)
+    assert "4,531,347" in tiny
+    assert "10,000,000" in tiny
+    assert "4 x learning_rate" in tiny
+    assert "full reduced smoke" in tiny
+    assert "against ast.reference" in result.output
+
+
+def test_comparisons_mark_arms_that_change_labels(piano):
+    lines = piano("comparisons", "augmentation_strength", width=250).output.splitlines()
+    marked = {line.split()[1] for line in lines if " yes " in line}
+    assert {"light", "heavy", "heavy_time_stretch", "heavy_rerendered"} <= marked
+    assert not {"light_preserving", "heavy_mixup", "none"} & marked
+
+
+def test_every_comparison_is_shown_and_an_unknown_one_refused(piano):
+    from piano_assets.catalogue.comparisons import COMPARISONS
+
+    text = piano("comparisons").output
+    assert all(f"{c.name}, against {c.reference}" in text for c in COMPARISONS)
+    refused(piano("comparisons", "los"), "no comparison 'los'", "loss")
+
+
+def test_broken_files_are_listed_at_the_end_with_status_1(piano, data, tmp_path):
+    shutil.copytree(data / "synthetic", tmp_path / "synthetic")
+    folder = tmp_path / "comparisons"
+    folder.mkdir()
+    good = 'hypothesis = "h."\nreference = "family.ridge"\n[arms.strong]\nmodel.settings.alpha = 9.0\n'
+    (folder / "mine.toml").write_text(good)
+    result = piano("comparisons", "mine", root=tmp_path)
+    assert result.exit_code == 0, result.exception
+    assert "mine.strong" in result.output
+    (folder / "broken.toml").write_text(good.replace("9.0", "-9.0"))
+    result = piano("comparisons", "mine", root=tmp_path)
+    assert result.exit_code == 1
+    assert "mine.strong" in result.output, "the others work"
+    last = result.output.strip().splitlines()[-1]
+    assert "broken.toml:4: arms.strong: model.settings.alpha=-9.0 must be > 0" in last
 
 
 @pytest.mark.parametrize("absent", ["features", "labels"])

@@ -72,12 +72,15 @@ class Catalogue:
         """What an arm really changes, at full budget: dotted field -> (value, reference's value)."""
         return differences(self.full[self._made[1][of.name][arm]], self.full[of.reference])
 
-    def views(self) -> Iterator[tuple[str, Comparison, str]]:
-        """(name, comparison, budget): each at `full` by its own name; with networks, `<name>@reduced` too."""
+    def views(self, *budgets: str) -> Iterator[tuple[str, Comparison, str]]:
+        """(name, comparison, budget): each at `full` by its own name; with networks, `<name>@<budget>` too.
+
+        Budgets are those at which a comparison is one, unless others are named.
+        """
         for one in self.comparisons:
             trials = [self.full[one.reference], *(trial for _, trial in self.arms(one).values())]
             neural = any(trial.optimisation is not None for trial in trials)
-            for budget in SHOWN_BUDGETS if neural else SHOWN_BUDGETS[:1]:
+            for budget in (budgets or SHOWN_BUDGETS) if neural else ("full",):
                 yield one.name if budget == "full" else f"{one.name}@{budget}", one, budget
 
 

@@ -100,6 +100,12 @@ def read_comparisons(folder: Path, base: Catalogue, check: Callable[[Trial], Non
     return known, sorted(problems, key=lambda p: (p.file, p.line))
 
 
+def with_text(name: str, text: str, base: Catalogue, check: Callable[[Trial], None]) -> tuple[Catalogue, list[Problem]]:
+    """The catalogue with what a file `<name>.toml` of this text would add, and what is wrong with it."""
+    known, wrong = _with_file(tomllib.loads(text), name, base, check)
+    return (base if wrong else known), [Problem(f"{name}.toml", line_of(text, w.path), str(w)) for w in wrong]
+
+
 def against(comparison: Comparison, reference: str) -> tuple[str, str]:
     """(name, TOML text) of a comparison's arms run against another reference."""
     config = re.sub("[^a-z0-9]+", "_", reference.removesuffix(".reference"))

@@ -4,6 +4,7 @@ import dagster as dg
 
 from piano_assets.defs import planner
 from piano_assets.defs.data import PianoData
+from piano_assets.defs.halving import going_on
 from piano_assets.defs.training import CONFIGS, batch_config, sweep
 
 corpus_job = dg.define_asset_job(
@@ -48,7 +49,8 @@ def quickstart() -> None:
 def nightly_sweep(context: dg.ScheduleEvaluationContext, piano: PianoData):
     """Request one run per batch of missing partitions."""
     store = piano.store()
-    todo = planner.missing(store, planner.owed(store, planner.swept_configs()))
+    owed = planner.owed(store, planner.swept_configs(store))
+    todo = planner.missing(store, going_on(store, owed, planner.known(store)))
     if not todo:
         return dg.SkipReason("every partition that is swept unasked stands")
     context.instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for t in todo}))
@@ -60,10 +62,13 @@ def nightly_sweep(context: dg.ScheduleEvaluationContext, piano: PianoData):
 
 
 @dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING, job=sweep)
-def register_configs(context: dg.SensorEvaluationContext):
-    """Make every config of the catalogue a partition, so that each can be materialized by a click."""
+def register_configs(context: dg.SensorEvaluationContext, piano: PianoData):
+    """Make every config a partition, users' too, so that each can be materialized by a click."""
+    store = piano.store()
+    for problem in planner.problems(store):
+        context.log.warning(f"left out: {problem}")
     known = set(context.instance.get_dynamic_partitions(str(CONFIGS.name)))
-    unknown = sorted(set(planner.configs()) - known)
+    unknown = sorted(set(planner.configs(store)) - known)
     if not unknown:
         return dg.SkipReason("every config is registered")
     return dg.SensorResult(dynamic_partitions_requests=[CONFIGS.build_add_request(unknown)])

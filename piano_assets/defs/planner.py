@@ -4,21 +4,26 @@ A Dagster partition is bookkeeping; the unit of execution is a batch. Staleness 
 never from Dagster's log.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from piano_assets.catalogue.comparisons import catalogue
-from piano_assets.catalogue.trial import Tabular, Trial
+from piano_assets.catalogue.comparisons import Catalogue, built_in
+from piano_assets.catalogue.trial import Encoder, Trial
+from piano_assets.catalogue.user import Problem, read_comparisons
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Part, Store, read_part
-from piano_assets.training.data import done, part_names, seeds_of
+from piano_assets.training.data import done, part_name, part_names, seeds_of
+from piano_assets.training.stacks import stack_key
 
 TRIAL_TABLES = ("predictions", "history", "members", "runs")
 SEEDS = tuple(range(5))
+COMPARISONS_FOLDER = "comparisons"
+"""Beside the corpora in the data folder: users' comparisons, `*.toml`."""
 
 QUICKSTART: dict[str, int] = {
     "family.ridge": 5,
@@ -49,6 +54,36 @@ class Task:
         return f"{self.config}|{self.seed}"
 
 
+def user_folder(store: Store) -> Path:
+    """Where users' comparisons lie: one folder for all corpora of a data folder."""
+    return store.root.parent / COMPARISONS_FOLDER
+
+
+def known(store: Store) -> Catalogue:
+    """The catalogue with the users' comparisons; broken files are left out (see `problems`)."""
+    return _read(store)[0]
+
+
+def problems(store: Store) -> list[Problem]:
+    """What is wrong with users' files."""
+    return _read(store)[1]
+
+
+def _read(store: Store) -> tuple[Catalogue, list[Problem]]:
+    files = sorted(user_folder(store).glob("*.toml"))
+    if not files:
+        return built_in(), []
+    # Checking names loads torch: once for each state of the files.
+    return _read_state(user_folder(store), tuple((p.name, p.lstat().st_mtime_ns, p.lstat().st_size) for p in files))
+
+
+@lru_cache(maxsize=4)
+def _read_state(folder: Path, state: tuple[tuple[str, int, int], ...]) -> tuple[Catalogue, list[Problem]]:
+    from piano_assets.training.check import check
+
+    return read_comparisons(folder, built_in(), check)
+
+
 def has_cuda() -> bool:
     """Whether this machine has an NVIDIA device; asks the file system, since loading torch takes seconds."""
     return Path("/dev/nvidiactl").exists() or Path("/dev/nvidia0").exists()
@@ -57,22 +92,54 @@ def has_cuda() -> bool:
 def sweepable(trial: Trial, cuda: bool) -> bool:
     """Whether a sweep trains it unasked.
 
-    Networks at `full` take hours on a CPU: without a GPU they are trained only where they are named. Those at `smoke`
-    only show that they run.
+    Networks at `full` take hours on a CPU: without a GPU they are trained only where they are named. Those at
+    `reduced` stand in for them where they are asked for; those at `smoke` only show that they run.
     """
     network = trial.optimisation is not None
     return not network or (trial.budget == "full" and cuda)
 
 
-def swept_configs(cuda: bool | None = None) -> list[str]:
+def swept_configs(store: Store | None = None, cuda: bool | None = None) -> list[str]:
     """The configs that the nightly schedule and `piano sweep` train unasked."""
     cuda = has_cuda() if cuda is None else cuda
-    return [config for config, trial in catalogue().items() if sweepable(trial, cuda)]
+    return [config for config, trial in _catalogue(store).trials.items() if sweepable(trial, cuda)]
 
 
-def configs() -> list[str]:
-    """Every config of the catalogue: the keys of the dynamic partition."""
-    return list(catalogue())
+def chosen_configs(catalogue: Catalogue, names: Iterable[str], cuda: bool | None = None) -> tuple[list[str], list[str]]:
+    """(configs that the names ask for, configs of named comparisons that wait for a GPU).
+
+    A name is a config, a comparison, or `<comparison>@<budget>`; a comparison brings its reference along.
+
+    Raises:
+        ValueError: a name that is neither.
+    """
+    cuda = has_cuda() if cuda is None else cuda
+    views = {name: (of, budget) for name, of, budget in catalogue.views("full", "reduced", "smoke")}
+    chosen: list[str] = []
+    waiting: list[str] = []
+    for name in names:
+        if name in views:
+            of, budget = views[name]
+            arms = catalogue.arms(of, budget)
+            heavy = {arms[arm][0] for arm in of.needs_gpu}
+            for config, trial in (catalogue.reference(of, budget), *arms.values()):
+                asked = sweepable(trial, cuda) or (trial.budget != "full" and (cuda or config not in heavy))
+                (chosen if asked else waiting).append(config)
+        elif name in catalogue.trials:
+            chosen.append(name)
+        else:
+            said = ", ".join(of.name for of in catalogue.comparisons)
+            raise ValueError(f"{name!r} is neither a comparison ({said}; each also @reduced) nor a config")
+    return list(dict.fromkeys(chosen)), list(dict.fromkeys(c for c in waiting if c not in chosen))
+
+
+def configs(store: Store | None = None) -> list[str]:
+    """Every config: the keys of the dynamic partition."""
+    return list(_catalogue(store).trials)
+
+
+def _catalogue(store: Store | None) -> Catalogue:
+    return built_in() if store is None else known(store)
 
 
 def parse_partition(partition: str) -> tuple[str, int]:
@@ -87,32 +154,38 @@ def parse_partition(partition: str) -> tuple[str, int]:
     return config, int(seed)
 
 
-def tasks_of(partitions: Iterable[str], trials: Mapping[str, Trial] | None = None) -> list[Task]:
-    """The tasks of partition keys.
+def tasks_of(partitions: Iterable[str], store: Store | None = None) -> list[Task]:
+    """The tasks of partition keys; with a store, users' configs are known too.
 
     Raises:
         ValueError: a config that the catalogue does not have.
     """
-    known = trials if trials is not None else catalogue()
+    trials = _catalogue(store).trials
     found = []
     for partition in partitions:
         config, seed = parse_partition(partition)
-        if config not in known:
-            raise ValueError(f"config {config!r} is not in the catalogue; known: {', '.join(sorted(known))}")
-        found.append(Task(config, seed, known[config]))
+        if config not in trials:
+            raise ValueError(f"config {config!r} is not in the catalogue; known: {', '.join(sorted(trials))}")
+        found.append(Task(config, seed, trials[config]))
     return found
 
 
-def owed(store: Store, configs: Iterable[str] | None = None, seeds: int | None = None) -> list[Task]:
+def owed(
+    store: Store,
+    configs: Iterable[str] | None = None,
+    seeds: int | None = None,
+    catalogue: Catalogue | None = None,
+) -> list[Task]:
     """Every task that the catalogue owes on this corpus: its configs (or those named), each with its seeds.
 
-    A split that the corpus cannot have owes nothing. `seeds` limits the number of seeds.
+    A split that the corpus cannot have owes nothing. `seeds` limits the number of seeds; `catalogue` stands in for
+    the store's.
     """
-    known = catalogue()
+    trials = (catalogue or known(store)).trials
     repeats = {p.name: _n_repeats(p.name) for p in store.parts("splits")}
     found = []
-    for config in configs if configs is not None else known:
-        trial = known[config]
+    for config in configs if configs is not None else trials:
+        trial = trials[config]
         if trial.split in repeats:
             mine = seeds_of(trial, repeats[trial.split])
             found += [Task(config, seed, trial) for seed in mine[: seeds or len(mine)]]
@@ -135,15 +208,15 @@ def standing(store: Store, task: Task, device: str = "cpu") -> Part | None:
 
     Without the parts that it reads, nothing can stand.
     """
-    if any(store.part(table, name) is None for table, name in part_names(task.trial)):
-        return None
     devices = (device, *(d for d in ("cuda", "cpu") if d != device))
-    for precision in ("float32", "bfloat16"):
-        for d in devices:
-            found = done(task.trial, task.config, task.seed, store, precision, d)
-            if found is not None:
-                return found
-    return None
+    ways = [(precision, d) for precision in ("float32", "bfloat16") for d in devices]
+    # Part keys take reading many footers: first ask whether there is a file at all.
+    names = {part_name(task.trial, task.config, task.seed, *way): way for way in reversed(ways)}
+    there = [way for name, way in reversed(names.items()) if store.part("runs", name) is not None]
+    if not there or any(store.part(table, name) is None for table, name in part_names(task.trial)):
+        return None
+    found = (done(task.trial, task.config, task.seed, store, precision, d) for precision, d in there)
+    return next((part for part in found if part is not None), None)
 
 
 def missing(store: Store, tasks: Iterable[Task]) -> list[Task]:
@@ -151,14 +224,20 @@ def missing(store: Store, tasks: Iterable[Task]) -> list[Task]:
     return [t for t in tasks if standing(store, t) is None]
 
 
-def plan(tasks: Iterable[Task], size: int = 8) -> list[list[Task]]:
-    """Batches of at most `size` tasks, alike in family and shape, cheap families first so that failures show early."""
+def plan(tasks: Iterable[Task], tabular: int = 8, networks: int = 64) -> list[list[Task]]:
+    """Batches of at most so many tasks, cheap ones first so that failures show early.
+
+    Tabular tasks of a batch share their family; networks share a stack, so that they train as one program.
+    """
     groups: dict[tuple, list[Task]] = {}
     for task in tasks:
-        tabular = isinstance(task.trial.model, Tabular)
-        groups.setdefault((not tabular, task.trial.family, "" if tabular else repr(task.trial.model)), []).append(task)
-    ordered = [groups[k] for k in sorted(groups)]
-    return [group[i : i + size] for group in ordered for i in range(0, len(group), size)]
+        model, family = task.trial.model, task.trial.family
+        if isinstance(model, Encoder):
+            groups.setdefault((1, model.depth * model.dim**2, family, stack_key(task.trial)), []).append(task)
+        else:
+            groups.setdefault((0, 0, family, ""), []).append(task)
+    ordered = [(groups[k], networks if k[0] else tabular) for k in sorted(groups)]
+    return [group[i : i + size] for group, size in ordered for i in range(0, len(group), size)]
 
 
 def current_parts(store: Store, tasks: Iterable[Task]) -> dict[str, list[Part]]:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from piano_assets.defs import planner
 from piano_assets.defs.data import PianoData
+from piano_assets.defs.features import SEQUENCES, make_sequence, sequences_of
 from piano_assets.defs.training import CONFIGS, batch_config, sweep
 from piano_assets.ensembles.recipes import RECIPES
 
@@ -42,6 +43,8 @@ def stages(
 ) -> Iterator[Stage]:
     """Run the stages one after the other; yields each as it is done.
 
+    `tasks` says what is owed; it is asked before the features are computed, and until nothing of it is missing.
+
     Raises:
         StageFailed: a stage failed; what it published stays, and the next call goes on from there.
     """
@@ -60,7 +63,15 @@ def stages(
         _require(done, ", ".join(names))
 
     def train() -> None:
-        todo = planner.missing(piano.store(), tasks())
+        before: list[planner.Task] = []
+        # What is owed may depend on what came of it so far: a sweep that halves asks again after its first rung.
+        while todo := planner.missing(piano.store(), tasks()):
+            if todo == before:
+                raise StageFailed(f"trained, and still missing: {', '.join(t.partition for t in todo)}")
+            train_all(todo)
+            before = todo
+
+    def train_all(todo: list[planner.Task]) -> None:
         instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for t in todo}))
         batches = planner.plan(todo)
         for number, batch in enumerate(batches, 1):
@@ -86,7 +97,12 @@ def stages(
 
     def features() -> None:
         materialize(FEATURES)
-        materialize(["spectrograms"], "log_mel_128")
+        for name in sequences_of(t.trial for t in tasks()):
+            if name in SEQUENCES:
+                materialize(["spectrograms"], name)
+            else:  # of a user's own amounts, which no static partition can foresee
+                say(f"clips of {name}")
+                make_sequence(piano.store(), name, piano.renderings, lambda what: lambda done, total: None)
 
     for name, run in (
         ("corpus", lambda: materialize([*CORPUS, "splits", "leaks"])),

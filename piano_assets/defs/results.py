@@ -4,12 +4,10 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from piano_assets.catalogue.comparisons import built_in, catalogue
 from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
-from piano_assets.catalogue.trial import Encoder, Trial
 from piano_assets.defs.corpus import content, key
 from piano_assets.defs.data import OWNERS, PianoData, progress, publish, result, spec
-from piano_assets.defs.planner import current_parts, owed, read_predictions, result_parts
+from piano_assets.defs.planner import current_parts, known, owed, read_predictions, result_parts
 from piano_assets.ensembles.recipes import RECIPES
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Store, digest, read_part
@@ -24,9 +22,9 @@ AUTOMATION = (
 )
 
 
-def rules_in_use() -> list[tuple[str, str]]:
+def rules_in_use(store: Store) -> list[tuple[str, str]]:
     """The (split, label rule) pairs on which the catalogue has trials."""
-    return sorted({(t.split, t.label_rule) for t in catalogue().values()})
+    return sorted({(t.split, t.label_rule) for t in known(store).full.values()})
 
 
 @dg.multi_asset(
@@ -36,19 +34,14 @@ def rules_in_use() -> list[tuple[str, str]]:
 def catalogue_tables(piano: PianoData):
     """Write down the catalogue: every trial, comparison and arm, and the published results to stand beside."""
     from piano_assets.analysis.published import published_table
-    from piano_assets.features.spectrograms import SPECTROGRAMS
-    from piano_assets.models.transformer import n_params
+    from piano_assets.training.size import n_params
 
     store = piano.store()
-
-    def measured(trial: Trial) -> int | None:
-        name = trial.inputs.spectrogram
-        return n_params(trial.model, SPECTROGRAMS[name].n_bands) if isinstance(trial.model, Encoder) and name else None
-
+    found = known(store)
     frames = {
-        "trials": trial_table(catalogue(), measured),
-        "comparisons": comparison_table(built_in()),
-        "arms": arm_table(built_in()),
+        "trials": trial_table(found.trials, lambda trial: n_params(trial, store)),
+        "comparisons": comparison_table(found),
+        "arms": arm_table(found),
         "published": published_table(),
     }
     for table, frame in frames.items():
@@ -75,7 +68,7 @@ def lookups(context: dg.AssetExecutionContext, piano: PianoData):
     store = piano.store()
     clips = store.read("clips", "all")
     made, rows = False, 0
-    for split, rule in rules_in_use():
+    for split, rule in rules_in_use(store):
         if store.part("splits", split) is None:
             continue
         inputs = content(store, ("clips", "all"), ("labels", rule), ("splits", split))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from piano_assets.catalogue.comparisons import catalogue
+from piano_assets.catalogue.comparisons import built_in, catalogue
 from piano_assets.defs import planner
 from piano_assets.store.parts import Store
-from piano_assets_tests.defs.conftest import Graph
+from piano_assets_tests.defs.conftest import Graph, copied
 
 pytestmark = pytest.mark.xdist_group("graph")
 
@@ -48,11 +48,29 @@ def test_missing_is_what_was_not_trained(graph: Graph):
 
 def test_batches_are_alike_and_lose_nothing(graph: Graph):
     owed = planner.owed(graph.store)
-    batches = planner.plan(owed, size=3)
+    batches = planner.plan(owed, tabular=3, networks=7)
     assert sorted(t.partition for b in batches for t in b) == sorted(t.partition for t in owed)
-    assert all(len(b) <= 3 and len({t.trial.family for t in b}) == 1 for b in batches)
     networks = [b[0].trial.optimisation is not None for b in batches]
     assert networks == sorted(networks), "networks come last"
+    assert all(len(b) <= (7 if network else 3) for b, network in zip(batches, networks, strict=True))
+    assert all(len({t.trial.family for t in b}) == 1 for b in batches)
+
+
+def test_networks_that_can_train_as_one_program_share_a_batch(graph: Graph):
+    """Losses and schedules differ in nothing that a stack cares for; another width, crop or input does."""
+    alike = ["loss.huber", "loss.correlation", "schedule.constant", "regularisation.heavy_dropout", "ast.reference"]
+    other = [
+        "model_size.small",
+        "spectrogram.cqt",
+        "patch_size.8",
+        "ast.reference@reduced",
+        "split_strategy_ast.random",
+    ]
+    batches = planner.plan(planner.owed(graph.store, [*alike, *other], 2))
+    assert sorted({t.config for t in b} for b in batches if len(b) > 2) == [set(alike)]
+    assert len(batches) == 1 + len(other)
+    sizes = [b[0].trial.model.depth * b[0].trial.model.dim ** 2 for b in batches]
+    assert sizes == sorted(sizes), "small networks first"
 
 
 def test_a_changed_input_makes_exactly_its_readers_stale(graph: Graph, tmp_path):
@@ -69,6 +87,73 @@ def test_a_changed_input_makes_exactly_its_readers_stale(graph: Graph, tmp_path)
 
 def test_networks_at_full_are_swept_unasked_only_with_a_gpu():
     with_gpu, without = planner.swept_configs(cuda=True), planner.swept_configs(cuda=False)
-    assert set(with_gpu) - set(without) == {"ast.reference"}
-    assert not any("@smoke" in config for config in with_gpu)
+    assert set(with_gpu) - set(without) == {c for c, t in built_in().full.items() if t.optimisation}
+    assert not any("@" in config for config in with_gpu)
     assert "family.ridge" in without
+
+
+def test_a_comparison_is_swept_with_its_reference():
+    assert planner.chosen_configs(built_in(), ["feature_set"], cuda=False)[0][0] == "forest.reference"
+    chosen, waiting = planner.chosen_configs(built_in(), ["loss"], cuda=False)
+    assert chosen == []
+    assert {"ast.reference", "loss.huber"} <= set(waiting)
+    assert set(planner.chosen_configs(built_in(), ["loss"], cuda=True)[0]) == set(waiting)
+    assert planner.chosen_configs(built_in(), ["loss.huber", "loss"], cuda=False)[0] == ["loss.huber"], "named: trained"
+
+
+def test_a_cpu_sweeps_networks_at_reduced_where_that_is_asked_for():
+    chosen, waiting = planner.chosen_configs(built_in(), ["model_size@reduced"], cuda=False)
+    assert chosen[0] == "ast.reference@reduced"
+    assert waiting == ["model_size.base@reduced"], "the 86M model waits for a GPU, or for its own name"
+    assert planner.chosen_configs(built_in(), ["model_size.base@reduced"], cuda=False) == (
+        ["model_size.base@reduced"],
+        [],
+    )
+    assert "model_size.base@reduced" in planner.chosen_configs(built_in(), ["model_size@reduced"], cuda=True)[0]
+    both = planner.chosen_configs(built_in(), ["family@reduced"], cuda=False)[0]
+    assert {"family.ridge", "ast.reference@reduced"} <= set(both), "tabular arms in full beside reduced networks"
+
+
+def test_a_name_that_is_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"'los' is neither a comparison \(.*loss.*\) nor a config"):
+        planner.chosen_configs(built_in(), ["los"], cuda=False)
+
+
+MINE = 'hypothesis = "h."\nreference = "family.ridge"\n[arms.strong]\nmodel.settings.alpha = 9.0\n'
+
+
+def test_users_comparisons_are_known_to_the_planner(graph: Graph, tmp_path):
+    piano = copied(graph, tmp_path)
+    store = piano.store()
+    folder = planner.user_folder(store)
+    folder.mkdir()
+    (folder / "mine.toml").write_text(MINE)
+    (folder / "broken.toml").write_text(MINE.replace("alpha", "alpa"))
+    assert "mine.strong" in planner.configs(store)
+    assert [t.partition for t in planner.owed(store, ["mine.strong"], 1)] == ["mine.strong|0"]
+    assert planner.tasks_of(["mine.strong|0"], store)[0].trial.model.settings == (("alpha", 9.0),)
+    assert planner.chosen_configs(planner.known(store), ["mine"], cuda=False)[0] == ["family.ridge", "mine.strong"]
+    (problem,) = planner.problems(store)
+    assert (problem.file, problem.line) == ("broken.toml", 4)
+    assert "model.settings.alpa=9.0: ridge has no such setting" in problem.message
+    (folder / "mine.toml").write_text(MINE.replace("strong", "stronger"))
+    assert "mine.stronger" in planner.configs(store), "a changed file is read again"
+    assert "mine.strong" not in planner.configs(store)
+
+
+def test_the_catalogues_tables_hold_users_comparisons(graph: Graph, tmp_path):
+    import dagster as dg
+
+    from piano_assets.defs.results import catalogue_tables
+
+    piano = copied(graph, tmp_path)
+    planner.user_folder(piano.store()).mkdir()
+    (planner.user_folder(piano.store()) / "mine.toml").write_text(MINE)
+    assert dg.materialize([catalogue_tables], resources={"piano": piano}).success
+    store = piano.store()
+    arms = store.read("arms").set_index(["comparison", "arm"])["config"]
+    assert arms["mine", "strong"] == "mine.strong"
+    assert "mine.strong" in set(store.read("trials")["config"])
+    n_params = store.read("trials").set_index("config")["n_params"]
+    assert n_params["model_size.base"] == 85274131
+    assert n_params.isna()["mine.strong"]
