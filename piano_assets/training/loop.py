@@ -25,7 +25,6 @@ from piano_assets.training.material import Material
 from piano_assets.training.members import Group, Track, generator, halve, judge
 from piano_assets.training.schedules import SCHEDULES, Progress, beta1
 
-PRECISIONS = ("float32", "bfloat16")
 WINDOWS = 64
 """Windows of a member that are judged at once."""
 

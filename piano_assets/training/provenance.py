@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+PRECISIONS = ("float32", "bfloat16")
 PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "lightgbm", "einops", "piano_assets")
 
 
@@ -40,11 +42,18 @@ def environment() -> str:
 
 
 def precision_that_gains(device: str) -> str:
-    """`bfloat16` where the device multiplies it faster than `float32`: CUDA, processors with AMX or AVX-512 BF16."""
-    if device.startswith("cuda"):
-        return "bfloat16"
-    flags = _cpu("flags").split()
-    return "bfloat16" if {"amx_bf16", "avx512_bf16"} & set(flags) else "float32"
+    """The precision of networks where nobody names one: `PIANO_PRECISION`, else bfloat16 on CUDA and float32 elsewhere.
+
+    Some processors multiply bfloat16 faster and some do not; a part made on one should fit on another, and arms of one
+    comparison must share their precision, so that processors share one by default.
+
+    Raises:
+        ValueError: `PIANO_PRECISION` is neither.
+    """
+    given = os.environ.get("PIANO_PRECISION") or ("bfloat16" if device.startswith("cuda") else "float32")
+    if given not in PRECISIONS:
+        raise ValueError(f"PIANO_PRECISION={given!r} must be one of {PRECISIONS}")
+    return given
 
 
 def _cpu(field: str) -> str:

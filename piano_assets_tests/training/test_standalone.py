@@ -50,7 +50,10 @@ def test_it_trains_without_the_rest_of_the_project(tmp_path):
         [*command, "--out", tmp_path / "out"], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines()[0].startswith("1/2 ridge.symbolic seed 0: finished in")
+    said = ran.stdout.splitlines()
+    assert "0/2 ridge.symbolic|0: 3 of 3 folds" in said
+    assert any(line.startswith("1/2 ridge.symbolic seed 0: finished in") for line in said)
+    assert said[-1].startswith("2/2 ast.reference@smoke seed 0: finished in")
     out = Store(tmp_path / "out", shipped=tmp_path / "data")
     assert done(RIDGE, "ridge.symbolic", 0, out) is not None
     assert done(AST, "ast.reference@smoke", 0, out) is not None
@@ -64,7 +67,18 @@ def test_a_second_call_reuses(tmp_path, capsys):
     arguments = ["--trials", str(trials), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "data")]
     assert main(arguments) == 0
     assert main(arguments) == 0
-    assert capsys.readouterr().out.splitlines()[1] == "1/1 ridge.symbolic seed 0: reused"
+    assert capsys.readouterr().out.splitlines()[-1] == "1/1 ridge.symbolic seed 0: reused"
+
+
+def test_what_fails_is_said_and_the_rest_is_trained(tmp_path, capsys):
+    build_store(tmp_path / "data")
+    trials = write_trials(
+        tmp_path / "trials.json", ("a", vary(RIDGE, {"label_rule": "published"}), 0), ("b", RIDGE, 0)
+    )
+    assert main(["--trials", str(trials), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "data")]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("1/2 a|0 failed: FileNotFoundError: part labels/published is missing")
+    assert said[-1].startswith("2/2 b seed 0: finished in")
 
 
 def test_bad_trial_files_are_refused(tmp_path):
