@@ -15,7 +15,7 @@ from pathlib import Path
 from piano_assets.catalogue.trial import Trial, from_dict
 from piano_assets.store.parts import Store
 from piano_assets.training.check import check
-from piano_assets.training.provenance import PRECISIONS, precision_that_gains
+from piano_assets.training.provenance import precision_that_gains
 from piano_assets.training.run import RunResult, run_batch
 
 

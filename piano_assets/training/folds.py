@@ -4,6 +4,7 @@ Tabular models are judged on `valid` after fitting on `train`, then fitted again
 and stop early on `valid`. Test clips are predicted and never looked at.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ class FoldResult:
     """What a fold leaves.
 
     predictions: fold, clip, dimension, role, tuning, value; members and history: rows without trial and seed;
-    model: the tuned model, or the fixed one where nothing was searched (array by name, or an estimator).
+    model: the tuned model, or the fixed one where nothing was searched (array by name, or an estimator);
+    shape: what a network must be built with to hold it.
     """
 
     predictions: pd.DataFrame
@@ -36,6 +38,7 @@ class FoldResult:
     diverged: bool = False
     n_params: int | None = None
     seconds: float = 0.0
+    shape: dict[str, Any] | None = None
 
 
 def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int, threads: int | None) -> FoldResult:
@@ -135,7 +138,8 @@ def fold_result(tracks: Sequence[Track], material: "Material", precision: str) -
     diverged = list(kept.values())[-1].status == "diverged"
     n_params = sum(p[0].numel() for p in network.parameters())
     frame = pd.concat(tables, ignore_index=True)
-    return FoldResult(frame, members, history, model, chosen or FIXED, diverged, n_params)
+    shape = dataclasses.asdict(network.shape)
+    return FoldResult(frame, members, history, model, chosen or FIXED, diverged, n_params, shape=shape)
 
 
 def _choice(

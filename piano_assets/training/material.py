@@ -49,9 +49,9 @@ class Material:
         self.clips = Clips.of(data.sequence, device) if data.sequence else None
         self.sound = Clips.of(data.sound, device) if data.sound else None
         self.variants = [Clips.of(v, device) for v in data.variants]
-        self.targets = torch.from_numpy(data.targets).float().to(device)
+        self.targets = torch.tensor(data.targets, dtype=torch.float32, device=device)
         errors = np.where(np.isfinite(data.errors), data.errors, np.nanmedian(data.errors))
-        self.errors = torch.from_numpy(np.maximum(errors, ERROR_FLOOR)).float().to(device)
+        self.errors = torch.tensor(np.maximum(errors, ERROR_FLOOR), dtype=torch.float32, device=device)
         self._sums = self.clips.sums() if self.clips else None
         self._always_full = self.clips is not None and int(self.clips.n_frames.min()) >= self.crop
         self._versions: dict[tuple[int, int, int], Tensor] = {}

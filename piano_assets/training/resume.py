@@ -31,6 +31,7 @@ def keep_fold(folder: Path, result: FoldResult, record: dict[str, Any] | None) -
         "diverged": result.diverged,
         "n_params": result.n_params,
         "seconds": result.seconds,
+        "shape": result.shape,
     }
     with replaced(folder) as temporary:
         result.predictions.to_parquet(temporary / _PREDICTIONS, index=False)

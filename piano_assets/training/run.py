@@ -87,7 +87,8 @@ class _Partition:
 
     def keep(self, fold: int, result: FoldResult, feature_names: tuple[str, ...]) -> None:
         """Keep a newly fitted fold on disk."""
-        record = {**self.facts(), "trial": as_dict(self.trial), "feature_names": feature_names, "fold": fold}
+        about = {"trial_key": self.trial.key, "trial": as_dict(self.trial), "fold": fold, "shape": result.shape}
+        record = {**self.facts(), **about, "feature_names": feature_names}
         keep_fold(self.folder(fold), result, record if self.seed == CHECKPOINT_SEED else None)
         drop_state(self.folder(fold))
         self.results[fold] = dataclasses.replace(result, model=None)

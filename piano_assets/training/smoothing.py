@@ -1,29 +1,49 @@
-"""Label smoothing for regression, which has no canonical form: labels move towards the training mean."""
+"""Label smoothing for ratings: labels moved towards the training mean. Regression has no canonical form of it."""
 
-import torch
 from torch import Tensor
 
-VARIANCE_FLOOR = 1e-4
-"""Least variance of true ratings, a tenth of the labels' spread squared: noise never explains a dimension wholly."""
+VARIANCE_FLOOR = 0.1
+"""Least share of the labels' variance that is taken for real, however noisy the raters seem."""
 
 
 def smoothed(target: Tensor, mean: Tensor, share: float) -> Tensor:
-    """Every label moved by `share` of its way to the training mean: (n, 19), (19,) -> (n, 19).
+    """Move every label by `share` of its distance to the training mean, after Szegedy et al. (2016), section 7.
 
-    As label smoothing of classes moves towards the uniform distribution (Szegedy et al. 2016, sec. 7). Correlations of
-    labels are unchanged.
+    Order and correlations of labels stay as they are: what changes is the pull of outlying ones.
+
+    Args:
+        target: (..., n_clips, 19). mean: (..., 19), of the training labels. share: in [0, 1].
     """
-    return torch.lerp(target, mean.expand_as(target), share)
+    return target + share * (_rows(mean) - target)
+
+
+def true_variance(target: Tensor, error: Tensor) -> Tensor:
+    """Variance of labels without rater noise, (..., 19): theirs less the mean squared standard error.
+
+    Args:
+        target, error: (..., n_clips, 19), of the training clips.
+
+    Observed labels are true ones plus noise that does not depend on them, so that variances add. Where this leaves
+    less than `VARIANCE_FLOOR` of the variance, that share is returned.
+    """
+    observed = target.var(-2, correction=0)
+    return (observed - error.square().mean(-2)).maximum(VARIANCE_FLOOR * observed)
 
 
 def spread_smoothed(target: Tensor, error: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Every label moved to the training mean by the share of its variance that is rater noise.
+    """Move every label towards the training mean by the share of its variance that is rater noise.
 
-    The best guess of the true rating, given the label, when both are normal (empirical Bayes, Efron & Morris 1975).
+    What remains of a label's distance to the mean is variance / (variance + error^2): the posterior mean of a true
+    rating under normal noise and a normal prior (empirical Bayes: Efron & Morris 1973; Kelley's 1927 formula, with the
+    reliability of each single label). Labels without error stay; labels that say nothing become the mean.
 
     Args:
-        target, error: (n, 19), labels and their standard errors. mean: (19,).
-        variance: (19,), of true ratings: that of labels less the mean squared error; floored at `VARIANCE_FLOOR`.
+        target, error: (..., n_clips, 19). mean, variance: (..., 19), of the training labels; see `true_variance`.
     """
-    true = variance.clamp(min=VARIANCE_FLOOR)
-    return mean + (target - mean) * true / (true + error.square())
+    # Where labels do not vary at all the mean is all there is to know.
+    kept = _rows(variance).clamp(min=1e-12)
+    return _rows(mean) + (target - _rows(mean)) * kept / (kept + error.square())
+
+
+def _rows(per_dimension: Tensor) -> Tensor:
+    return per_dimension[..., None, :]

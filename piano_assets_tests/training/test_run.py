@@ -9,12 +9,14 @@ import pytest
 
 from piano_assets.catalogue.trial import BUDGETS, IllegalTrial, Optimisation, vary
 from piano_assets.dimensions import NAMES
-from piano_assets.store.checkpoints import load_checkpoint
+from piano_assets.store.checkpoints import CheckpointError, load_checkpoint
 from piano_assets.store.parts import Store, read_part
 from piano_assets.training.data import done, load, part_key
 from piano_assets.training.losses import LOSSES
+from piano_assets.training.restore import restore_network
 from piano_assets.training.run import run_batch, run_trial
-from piano_assets_tests.training.tiny import AST, RIDGE, SEARCHED, build_store
+from piano_assets.versions import CODE_VERSION
+from piano_assets_tests.training.tiny import AST, HYBRID, MLP, NOTES, RIDGE, SEARCHED, build_store
 
 # 30 clips have fewer ranks than the rank transform has steps; it then uses as many as there are.
 pytestmark = pytest.mark.filterwarnings("ignore:n_quantiles")
@@ -217,22 +219,52 @@ def test_checkpoints_predict_what_was_published(finished, config):
     data = load(trial, store)
     test = data.rows(0, 1, "test", labelled=False)
     if trial is AST:
-        from piano_assets.models.network import Network
-        from piano_assets.models.packing import load_rows, row_of
-        from piano_assets.training.loop import predict, shape_of
+        from piano_assets.training.loop import predict
         from piano_assets.training.material import Material
         from piano_assets.training.members import groups_of
 
-        groups = groups_of(trial, config, 0, 0, data)
-        material = Material(data, groups, "cpu")
-        network = Network(trial.model, shape_of(groups[1], material))
-        load_rows(network, row_of(network, model)[None])
-        want, tuning = predict(network.eval(), material, None, [test])[0].numpy(), "fixed"
+        material = Material(data, groups_of(trial, config, 0, 0, data), "cpu")
+        network = restore_network(trial, config, 0, 1, store).network
+        want, tuning = predict(network, material, None, [test])[0].numpy(), "fixed"
     else:
         want, tuning = model.predict(data.features[test]).astype(np.float32), "tuned"
         assert tuple(record["feature_names"]) == data.feature_names
     got = predictions(store, result.part_name, fold=1, role="test", tuning=tuning)
     np.testing.assert_array_equal(got["value"].to_numpy().reshape(-1, 19), want)
+
+
+@pytest.mark.parametrize("trial", [HYBRID, NOTES, MLP], ids=lambda t: t.family)
+def test_every_kind_of_network_is_restored(store, trial):
+    result = run_trial(trial, trial.family, 0, store)
+    restored = restore_network(trial, trial.family, 0, 2, store)
+    assert sum(p.numel() for p in restored.network.parameters()) == result.n_params
+    assert restored.record["part_key"] == result.part_key
+
+
+def test_a_checkpoint_of_something_else_is_refused_with_both_values(finished, tmp_path, monkeypatch):
+    store, _ = finished
+    config = "ast.reference@smoke"
+    other = vary(AST, {"model.dropout": 0.2})
+    with pytest.raises(CheckpointError, match=rf"trial_key is '{AST.key}', expected '{other.key}'"):
+        restore_network(other, config, 0, 1, store)
+    version = CODE_VERSION["transformer"]
+    with monkeypatch.context() as patch:
+        patch.setitem(CODE_VERSION, "transformer", version + 1)
+        with pytest.raises(CheckpointError, match=f"code_version is {version}, expected {version + 1}"):
+            restore_network(AST, config, 0, 1, store)
+    with monkeypatch.context() as patch:
+        patch.setattr("piano_assets.training.restore.data_version", lambda *_: "other data")
+        with pytest.raises(CheckpointError, match="data_version is '[0-9a-f]{16}', expected 'other data'"):
+            restore_network(AST, config, 0, 1, store)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-10], lambda b: b[:-1] + bytes([b[-1] ^ 1])], ids=["cut", "changed"])
+def test_a_damaged_checkpoint_is_refused_by_its_hash(store, damage):
+    run_trial(MLP, "mlp", 0, store)
+    (path,) = (store.root / "checkpoints" / "mlp").rglob("fold1/model.safetensors")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match="the file was changed or cut"):
+        restore_network(MLP, "mlp", 0, 1, store)
 
 
 def test_only_one_seed_keeps_its_models(finished):

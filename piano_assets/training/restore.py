@@ -1,0 +1,55 @@
+"""A trained network from its checkpoint, refused where it is another trial's, another data's or another code's."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from piano_assets.catalogue.trial import Encoder, Trial
+from piano_assets.store.checkpoints import checkpoint_folder, load_checkpoint
+from piano_assets.store.parts import Store
+from piano_assets.training.data import code_version, data_version, part_name
+
+if TYPE_CHECKING:
+    from piano_assets.models.network import Network
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A network as it predicted its fold, and what its record says."""
+
+    network: "Network"
+    record: dict[str, Any]
+
+
+def restore_network(
+    trial: Trial,
+    config: str,
+    seed: int,
+    fold: int,
+    store: Store,
+    precision: str = "float32",
+    device: str = "cpu",
+) -> Restored:
+    """Read the network of one fold of a finished partition.
+
+    Raises:
+        FileNotFoundError: no such checkpoint is kept.
+        CheckpointError: it belongs to another trial, data version or code version, or was changed or cut short; the
+            message gives both values.
+        ValueError: its arrays are not those of the trial's network.
+    """
+    from piano_assets.models.network import Network, Shape
+    from piano_assets.models.packing import load_rows, row_of
+
+    assert isinstance(trial.model, Encoder)
+    folder = checkpoint_folder(store.root, part_name(trial, config, seed, precision, device)) / f"fold{fold}"
+    record, arrays = load_checkpoint(
+        folder,
+        trial_key=trial.key,
+        data_version=data_version(trial, store),
+        code_version=code_version(trial),
+        seed=seed,
+        fold=fold,
+    )
+    network = Network(trial.model, Shape(**record["shape"])).to(device)
+    load_rows(network, row_of(network, arrays)[None].to(device))
+    return Restored(network.eval(), record)
