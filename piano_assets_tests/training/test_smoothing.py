@@ -79,7 +79,7 @@ def test_shrunken_labels_are_nearer_the_truth_than_labels_or_any_equal_shrinkage
         )
     ]
     assert off[-1] < 0.95 * min(off[:-1])
-    # The least that Bayes' rule leaves of normal noise: the mean of s2 e2 / (s2 + e2), here to within 4 standard errors.
+    # What Bayes' rule leaves of normal noise at least, to within 4 standard errors and 2 % for the estimated variance.
     least = (0.01 * error**2 / (0.01 + error**2)).mean().item()
     assert abs(off[-1] / least - 1) < 4 * np.sqrt(2 / (19 * N)) + 0.02
 
