@@ -16,7 +16,7 @@ from piano_assets.training import augmentation
 from piano_assets.training.batches import Clips, first_frames, moments, windows
 from piano_assets.training.data import TrialData
 from piano_assets.training.members import Group, Track, generator
-from piano_assets.training.smoothing import smoothed, spread_smoothed
+from piano_assets.training.smoothing import smoothed, spread_smoothed, true_variance
 from piano_assets.training.sound import bent_log_mel, samples_needed
 
 ERROR_FLOOR = 0.02
@@ -91,8 +91,7 @@ class Material:
             if how.label_smoothing:
                 target = smoothed(target, mean, how.label_smoothing)
             if how.spread_smoothing:
-                noise = self.errors[rows].square().mean(0)
-                variance = target[rows].var(0, correction=0) - noise
+                variance = true_variance(self.targets[rows], self.errors[rows])
                 target = spread_smoothed(target, self.errors, mean, variance)
             found.append(target)
         return torch.stack(found)

@@ -254,7 +254,7 @@ def test_a_checkpoint_of_something_else_is_refused_with_both_values(finished, tm
             restore_network(AST, config, 0, 1, store)
     with monkeypatch.context() as patch:
         patch.setattr("piano_assets.training.restore.data_version", lambda *_: "other data")
-        with pytest.raises(CheckpointError, match="data_version is '[0-9a-f]{16}', expected 'other data'"):
+        with pytest.raises(CheckpointError, match=r"data_version is '[0-9a-f]{16}', expected 'other data'"):
             restore_network(AST, config, 0, 1, store)
 
 
