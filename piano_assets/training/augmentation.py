@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 BAND_SHARE = 27 / 80
-"""Widest frequency mask as a share of the bands: F = 27 of 80 (Park et al. 2019, tables 1 and 2)."""
+"""Widest frequency mask as a share of the bands: F = 27 of 80 (Park et al. 2019, table 1)."""
 
 TIME_FRAMES, TIME_SHARE = 50, 0.2
-"""Longest time mask: 50 frames, the paper's 1 s, at most this share of the crop (p = 0.2 of its milder policies)."""
+"""Longest time mask: 50 frames, the paper's 1 s, at most this share of the crop (p = 0.2 of its Switchboard policies)."""
 
 SIMILARITY_BANDWIDTH = 0.1
 """C-Mixup's, on the 0..1 scale: of 1,200 clips about 30 are likely partners, 0.07 away from a label on average."""
@@ -102,7 +102,7 @@ def uniform_partner(index: Tensor, n: int, u: Tensor) -> Tensor:
 def partners_by_similarity(targets: Tensor, bandwidth: float = SIMILARITY_BANDWIDTH) -> Tensor:
     """C-Mixup's chances of every clip as a partner of every other, summed up along rows: (n, n) float64.
 
-    Chances fall with the distance of labels as a normal density of that bandwidth (Yao et al. 2022, eq. 6). Unlike
+    Chances fall with the distance of labels as a normal density of that bandwidth (Yao et al. 2022, section 3). Unlike
     there a clip is not its own partner, which would be no mixture.
 
     Args:
