@@ -14,7 +14,7 @@ BAND_SHARE = 27 / 80
 """Widest frequency mask as a share of the bands: F = 27 of 80 (Park et al. 2019, table 1)."""
 
 TIME_FRAMES, TIME_SHARE = 50, 0.2
-"""Longest time mask: 50 frames, the paper's 1 s, at most this share of the crop (p = 0.2 of its Switchboard policies)."""
+"""Longest time mask: 50 frames, the paper's 1 s, at most this share of the crop (its Switchboard p)."""
 
 SIMILARITY_BANDWIDTH = 0.1
 """C-Mixup's, on the 0..1 scale: of 1,200 clips about 30 are likely partners, 0.07 away from a label on average."""
