@@ -1,0 +1,155 @@
+"""One partition in training: what identifies it, the folds that are done, and publishing it with `runs` last."""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from piano_assets.catalogue.trial import Trial, as_dict
+from piano_assets.schemas import TABLES
+from piano_assets.store.checkpoints import checkpoint_folder, work_folder
+from piano_assets.store.parts import Part, Store
+from piano_assets.training import provenance
+from piano_assets.training.data import (
+    TrialData,
+    code_version,
+    data_version,
+    device_class,
+    part_key,
+    part_name,
+    precision_of,
+    repeat_of,
+)
+from piano_assets.training.folds import FoldResult
+from piano_assets.training.resume import copy_checkpoints, drop_state, keep_fold, kept_fold
+
+CHECKPOINT_SEED = 0
+"""The one seed whose models are kept; predictions are kept of every seed."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a partition: its parts share `part_name` in `predictions`, `history`, `members` and `runs`."""
+
+    config: str
+    seed: int
+    part_key: str
+    part_name: str
+    status: str
+    seconds: float
+    reused: bool
+    n_params: int | None
+
+    @classmethod
+    def of(cls, config: str, seed: int, run: Part, reused: bool) -> "RunResult":
+        """From a part of the table `runs`."""
+        kept = run.record
+        return cls(config, seed, run.key, run.name, kept["status"], kept["seconds"], reused, kept["n_params"])
+
+
+@dataclass
+class Partition:
+    """A partition (config, seed) that must be trained."""
+
+    config: str
+    trial: Trial
+    seed: int
+    store: Store
+    device: str
+    precision: str
+    repeat: int = 0
+    folds: list[int] = field(default_factory=list)
+    results: dict[int, FoldResult] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.key = part_key(self.trial, self.seed, self.store, self.precision, self.device)
+        self.name = part_name(self.trial, self.config, self.seed, self.precision, self.device)
+        self.work = work_folder(self.store.root, self.key)
+        self.facts = {
+            "part_key": self.key,
+            "config": self.config,
+            "seed": self.seed,
+            "data_version": data_version(self.trial, self.store),
+            "code_version": code_version(self.trial),
+        }
+
+    @property
+    def complete(self) -> bool:
+        return len(self.results) == len(self.folds)
+
+    def folder(self, fold: int) -> Path:
+        """Where a finished fold waits for the others."""
+        return self.work / f"fold{fold}"
+
+    def begin(self, data: TrialData) -> None:
+        """Find the folds, and what an earlier, killed run finished of them.
+
+        Raises:
+            ValueError: the split has no repeat for this seed.
+        """
+        self.repeat = repeat_of(self.seed, data.n_repeats)
+        self.folds = sorted(fold for r, fold in data.roles if r == self.repeat)
+        found = {fold: kept_fold(self.folder(fold)) for fold in self.folds}
+        self.results = {fold: result for fold, result in found.items() if result is not None}
+
+    def keep(self, fold: int, result: FoldResult, feature_names: tuple[str, ...]) -> None:
+        """Keep a newly fitted fold on disk."""
+        about = {"trial_key": self.trial.key, "trial": as_dict(self.trial), "fold": fold, "shape": result.shape}
+        record = {**self.facts, **about, "feature_names": feature_names}
+        keep_fold(self.folder(fold), result, record if self.seed == CHECKPOINT_SEED else None)
+        drop_state(self.folder(fold))
+        self.results[fold] = dataclasses.replace(result, model=None)
+
+    def publish(self) -> RunResult:
+        """Write the parts of a complete partition, `runs` last: from then on it is finished."""
+        results = {fold: self.results[fold] for fold in self.folds}
+        copy_checkpoints(self.work, checkpoint_folder(self.store.root, self.name))
+        for table, frame in _tables(self.trial, self.config, self.seed, self.repeat, results).items():
+            self.store.write(table, frame, key=self.key, name=self.name)
+        status = "diverged" if any(r.diverged for r in results.values()) else "finished"
+        seconds = sum(r.seconds for r in results.values())
+        run = {
+            "trial": self.trial.key,
+            **self.facts,
+            "seconds": seconds,
+            "device": device_class(self.trial, self.device),
+            "precision": precision_of(self.trial, self.precision),
+            "peak_memory_mb": provenance.peak_memory_mb(),
+            "environment": provenance.environment(),
+            "hardware": provenance.hardware(device_class(self.trial, self.device)),
+            **dict(zip(("git_commit", "git_dirty"), provenance.git_state(), strict=True)),
+            "finished_at": datetime.now(UTC),
+            "status": status,
+        }
+        record = {"status": status, "seconds": seconds, "n_params": results[self.folds[0]].n_params}
+        part = self.store.write("runs", pd.DataFrame([run]), key=self.key, name=self.name, **record)
+        # A second process on the same partition may have tidied up already; what stays behind is never read again.
+        shutil.rmtree(self.work, ignore_errors=True)
+        return RunResult.of(self.config, self.seed, part, reused=False)
+
+
+def _tables(
+    trial: Trial, config: str, seed: int, repeat: int, results: Mapping[int, FoldResult]
+) -> dict[str, pd.DataFrame]:
+    """The partition's tables but `runs`, in their declared columns."""
+    predictions = pd.concat([r.predictions for r in results.values()], ignore_index=True).assign(
+        subject=f"{config}|{seed}",
+        split=trial.split,
+        repeat=np.int32(repeat),
+        inner_fold=None,
+        condition="clean",
+        std=np.float32("nan"),
+    )
+    keys = {"trial": trial.key, "seed": seed}
+    members = [keys | row for r in results.values() for row in r.members]
+    history = [keys | row for r in results.values() for row in r.history]
+    return {
+        "predictions": predictions,
+        "history": pd.DataFrame(history, columns=list(TABLES["history"].columns)),
+        "members": pd.DataFrame(members, columns=list(TABLES["members"].columns)),
+    }
