@@ -64,8 +64,19 @@ def _check_network(trial: Trial, model: Encoder) -> None:
         _named("model.fusion", model.fusion, FUSIONS)
     _named("optimisation.loss", trial.optimisation.loss, LOSSES)
     _named("optimisation.schedule", trial.optimisation.schedule, SCHEDULES)
+    _check_patches(trial, model)
     _check_attention(trial, model)
     _check_augmentation(trial)
+
+
+def _check_patches(trial: Trial, model: Encoder) -> None:
+    from piano_assets.features.spectrogram_specs import SPECTROGRAMS
+
+    if trial.inputs.spectrogram and model.patch_size > SPECTROGRAMS[trial.inputs.spectrogram].n_bands:
+        raise IllegalTrial(
+            f"model.patch_size={model.patch_size} must be at most the bands of {trial.inputs.spectrogram} "
+            f"({SPECTROGRAMS[trial.inputs.spectrogram].n_bands})"
+        )
 
 
 def _check_attention(trial: Trial, model: Encoder) -> None:
