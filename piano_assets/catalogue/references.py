@@ -22,10 +22,10 @@ def _grid(setting: str, *values: float) -> Search:
 TABULAR_SEARCH: dict[str, Search] = {
     "ridge": _grid("alpha", 300.0, 1000.0, 3000.0, 10000.0),
     "kernel_ridge": _grid("alpha", 0.1, 0.3, 1.0, 3.0),
-    "random_forest": _grid("min_samples_leaf", 1, 3, 5, 10),
-    "random_forest_founding": _grid("min_samples_leaf", 1, 3, 5, 10),
+    "random_forest": _grid("min_samples_leaf", 2, 3, 5, 10),
+    "random_forest_founding": _grid("max_features", 0.1, 0.2, 0.4, 1.0),
     "extra_trees": _grid("min_samples_leaf", 1, 2, 4, 8),
-    "gradient_boosting": _grid("colsample", 0.05, 0.1, 0.2, 0.4),
+    "gradient_boosting": _grid("colsample", 0.025, 0.05, 0.1, 0.2),
 }
 """Regressor -> its grid."""
 

@@ -64,17 +64,23 @@ def halve(store: Store, catalogue: Catalogue, of: Comparison, budget: str) -> pd
     return store.read("halted", name)
 
 
-def going_on(store: Store, tasks: Iterable[Task], catalogue: Catalogue) -> list[Task]:
-    """`tasks` without the further seeds of arms that were stopped wherever they are compared.
+def going_on(
+    store: Store, tasks: Iterable[Task], catalogue: Catalogue, comparisons: Iterable[Comparison] | None = None
+) -> list[Task]:
+    """`tasks` without the further seeds of arms that were stopped.
 
-    A config that is a reference, or an arm of another comparison that did not stop it, goes on. A comparison is one,
-    whatever the budget of its networks.
+    A config that is a reference, or an arm of another one of `comparisons` (default: all) that did not stop it, goes
+    on. A comparison is one, whatever the budget of its networks.
     """
     halted = store.read("halted")
-    stopped = set(zip(halted["comparison"].str.partition("@")[0], halted["config"], strict=True))
+    stopped = {
+        (name.partition("@")[0], config) for name, config in zip(halted["comparison"], halted["config"], strict=True)
+    }
     seeds = dict(zip(halted["config"], halted["n_seeds"], strict=True))
+    asked = {of.name for of in (catalogue.comparisons if comparisons is None else comparisons)}
     kept: set[str] = set()
     for _, of, budget in catalogue.views():
-        kept.add(catalogue.reference(of, budget)[0])
-        kept |= {config for config, _ in catalogue.arms(of, budget).values() if (of.name, config) not in stopped}
+        if of.name in asked:
+            kept.add(catalogue.reference(of, budget)[0])
+            kept |= {config for config, _ in catalogue.arms(of, budget).values() if (of.name, config) not in stopped}
     return [t for t in tasks if t.config in kept or t.seed < seeds.get(t.config, t.seed + 1)]

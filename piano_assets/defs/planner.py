@@ -212,11 +212,16 @@ def standing(store: Store, task: Task, device: str = "cpu") -> Part | None:
     ways = [(precision, d) for precision in ("float32", "bfloat16") for d in devices]
     # Part keys take reading many footers: first ask whether there is a file at all.
     names = {part_name(task.trial, task.config, task.seed, *way): way for way in reversed(ways)}
-    there = [way for name, way in reversed(names.items()) if store.part("runs", name) is not None]
+    there = [way for name, way in reversed(names.items()) if _is_there(store, name)]
     if not there or any(store.part(table, name) is None for table, name in part_names(task.trial)):
         return None
     found = (done(task.trial, task.config, task.seed, store, precision, d) for precision, d in there)
     return next((part for part in found if part is not None), None)
+
+
+def _is_there(store: Store, run: str) -> bool:
+    path = store.path("runs", run)
+    return path.is_file() or (store.shipped is not None and (store.shipped / path.relative_to(store.root)).is_file())
 
 
 def missing(store: Store, tasks: Iterable[Task]) -> list[Task]:

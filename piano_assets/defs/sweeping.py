@@ -65,7 +65,8 @@ def sweep_of(
             return first
         for of, budget in judged:
             halve(store, catalogue, of, budget)
-        return going_on(store, planner.owed(store, configs, seeds, catalogue), catalogue)
+        all_seeds = planner.owed(store, configs, seeds, catalogue)
+        return going_on(store, all_seeds, catalogue, [of for of, _ in judged])
 
     return Sweep(tasks, waiting)
 

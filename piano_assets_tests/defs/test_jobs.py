@@ -1,5 +1,6 @@
 """Schedule, sensor, automation, and what loading the definitions costs."""
 
+import dataclasses
 import datetime
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import dagster as dg
 import pytest
 
 from piano_assets.catalogue.comparisons import catalogue
+from piano_assets.catalogue.trial import vary
 from piano_assets.defs import planner
 from piano_assets.defs.build import build_defs
+from piano_assets.defs.data import PianoData
 from piano_assets.defs.jobs import nightly_sweep, quickstart, register_configs
 from piano_assets.defs.training import CONFIGS, train
 from piano_assets_tests.defs.conftest import NETWORK, SMALL, Graph, copied, tasks
@@ -42,13 +45,27 @@ def test_every_table_asset_shows_its_columns():
     assert all(c.description for c in schema.columns)
 
 
-def test_the_sensor_registers_every_config_once():
+def test_the_sensor_registers_every_config_once(tmp_path):
+    resources = {"piano": PianoData(root=str(tmp_path), corpus="synthetic")}
     with dg.instance_for_test() as instance:
-        asked = register_configs(dg.build_sensor_context(instance=instance))
+        asked = register_configs(dg.build_sensor_context(instance=instance, resources=resources))
         request = asked.dynamic_partitions_requests[0]
         assert set(request.partition_keys) == set(catalogue())
         instance.add_dynamic_partitions(str(CONFIGS.name), list(request.partition_keys))
-        assert isinstance(register_configs(dg.build_sensor_context(instance=instance)), dg.SkipReason)
+        again = register_configs(dg.build_sensor_context(instance=instance, resources=resources))
+        assert isinstance(again, dg.SkipReason)
+
+
+def test_the_sensor_registers_users_configs_and_logs_what_is_wrong(tmp_path, capfd):
+    good = 'hypothesis = "h."\nreference = "family.ridge"\n[arms.strong]\nmodel.settings.alpha = 9.0\n'
+    (tmp_path / "comparisons").mkdir()
+    (tmp_path / "comparisons" / "mine.toml").write_text(good)
+    (tmp_path / "comparisons" / "broken.toml").write_text(good.replace("family.ridge", "family.rigde"))
+    resources = {"piano": PianoData(root=str(tmp_path), corpus="synthetic")}
+    with dg.instance_for_test() as instance:
+        asked = register_configs(dg.build_sensor_context(instance=instance, resources=resources))
+    assert set(asked.dynamic_partitions_requests[0].partition_keys) == {*catalogue(), "mine.strong"}
+    assert "broken.toml:2: unknown reference='family.rigde'" in capfd.readouterr().err
 
 
 @pytest.mark.xdist_group("graph")
@@ -60,7 +77,7 @@ def test_the_night_requests_what_is_missing_and_nothing_else(graph: Graph, monke
         )
         requests = nightly_sweep(context)
         asked = [p for r in requests for p in r.run_config["ops"]["train_batch"]["config"]["partitions"]]
-        missing = planner.missing(graph.store, planner.owed(graph.store, planner.swept_configs()))
+        missing = planner.missing(graph.store, planner.owed(graph.store, planner.swept_configs(graph.store)))
         assert sorted(asked) == sorted(t.partition for t in missing)
         assert len({r.run_key for r in requests}) == len(requests)
         trained = tasks(graph.store, SMALL | NETWORK)
@@ -84,20 +101,12 @@ def test_results_are_requested_once_after_a_batch_and_not_when_nothing_changed(g
 
 
 @pytest.mark.xdist_group("graph")
-def test_one_failed_partition_is_named_and_the_others_go_on(graph: Graph, monkeypatch):
-    from piano_assets.training import run
-
-    honest = run.run_trial
-
-    def failing(trial, config, seed, *more, **named):
-        if seed == 1:
-            raise ValueError("planted")
-        return honest(trial, config, seed, *more, **named)
-
-    monkeypatch.setattr(run, "run_trial", failing)
+def test_one_failed_partition_is_named_and_the_others_go_on(graph: Graph):
+    three = tasks(graph.store, {"family.ridge": 3})
+    three[1] = dataclasses.replace(three[1], trial=vary(three[1].trial, {"model.settings.colour": 1.0}))
     logged = []
-    with pytest.raises(dg.Failure, match=r"1 of 3 partitions failed: family\.ridge\|1: ValueError: planted"):
-        train(dg.build_op_context(), graph.store, tasks(graph.store, {"family.ridge": 3}), logged.append)
+    with pytest.raises(dg.Failure, match=r"1 of 3 partitions failed: family\.ridge\|1: IllegalTrial: .*colour"):
+        train(dg.build_op_context(), graph.store, three, logged.append)
     assert {e.partition for e in logged} == {"family.ridge|0", "family.ridge|2"}
 
 
