@@ -1,8 +1,7 @@
 """Layers with a leading member axis: m networks of equal shape run as one program and share nothing.
 
 Shapes: m members, b clips, n tokens, d width. Every parameter has the members first, so that a matrix product of all
-members is one batched product. Chance comes from `Noise`, one generator per member: what a member draws does not
-depend on who shares its stack. Without noise a network is deterministic.
+members is one batched product. Chance comes from `Noise`; without it a network is deterministic.
 """
 
 from collections.abc import Sequence
@@ -15,17 +14,50 @@ from torch import Tensor, nn
 _LEVELS = 2**16
 """Dropout compares 16-bit random integers: probabilities are exact to 1.5e-5, at an eighth of a float draw's cost."""
 
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer
+_MIX = ((30, -4658895280553007687), (27, -7723592293110705685))  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def scrambled(x: Tensor) -> Tensor:
+    """SplitMix64's output function (Steele et al. 2014, figure 17) of every int64 of x, in place.
+
+    Neighbouring numbers give unrelated bits, so that random numbers can be looked up by place instead of drawn in turn.
+    """
+    for shift, factor in _MIX:
+        x.bitwise_xor_(_shifted(x, shift)).mul_(factor)
+    return x.bitwise_xor_(_shifted(x, 31))
+
+
+def _shifted(x: Tensor, by: int) -> Tensor:
+    """Logical shift to the right; torch's keeps the sign."""
+    return (x >> by).bitwise_and_((1 << (64 - by)) - 1)
+
 
 @dataclass
 class Noise:
-    """What chance does to each member while it trains: one generator, dropout and stochastic-depth rate a member."""
+    """What chance does to each member while it trains, as a function of its key, its step and the place in the network.
 
-    generators: list[torch.Generator]
+    No state beyond the step is kept, all members are served by the same few operations, and what befalls a member does
+    not depend on who shares its stack.
+
+    key: (m,) int64, each member's own; step: (m,) int64, steps taken; dropout, stochastic_depth: a rate a member;
+    place: how often this step asked so far, whether or not anything was drawn.
+    """
+
+    key: Tensor
+    step: Tensor
     dropout: list[float]
     stochastic_depth: list[float]
+    place: int = 0
+
+    def advance(self) -> None:
+        """Go on to the next step."""
+        self.step += 1
+        self.place = 0
 
     def drop(self, x: Tensor) -> Tensor:
         """Zero each value with its member's dropout and scale the rest by 1 / (1 - p). x: (m, ...)."""
+        self.place += 1
         return x * self._kept(x, x.shape[1:], self.dropout) if any(self.dropout) else x
 
     def drop_path(self, branch: Tensor, depth: float) -> Tensor:
@@ -33,27 +65,27 @@ class Noise:
 
         branch: (m, b, n, d). depth: share of the way through the network, in (0, 1]: the rate grows linearly with it.
         """
+        self.place += 1
         if not any(self.stochastic_depth):
             return branch
         kept = self._kept(branch, branch.shape[1:2], [depth * p for p in self.stochastic_depth])
         return branch * kept[..., None, None]
 
     def keep(self, members: Sequence[int]) -> "Noise":
-        """The noise of some of the members; generators go on where they are."""
+        """The noise of some of the members."""
         dropout, depth = ([of[i] for i in members] for of in (self.dropout, self.stochastic_depth))
-        return Noise([self.generators[i] for i in members], dropout, depth)
+        return Noise(self.key[list(members)], self.step[list(members)], dropout, depth)
 
     def _kept(self, like: Tensor, shape: torch.Size, rates: Sequence[float]) -> Tensor:
         """(m, *shape): 0 with probability `rate`, else 1 / (1 - rate)."""
-        kept = torch.ones(len(rates), *shape, dtype=like.dtype, device=like.device)
         n = shape.numel()
-        for row, generator, rate in zip(kept, self.generators, rates, strict=True):
-            if rate:
-                bits = torch.empty(-(-n // 4), dtype=torch.int64, device=like.device)
-                bits.random_(-(2**63), None, generator=generator)
-                survives = bits.view(torch.int16)[:n].view(shape) >= round(rate * _LEVELS) - _LEVELS // 2
-                torch.mul(survives, 1 / (1 - rate), out=row)
-        return kept
+        start = scrambled(scrambled(self.key + self.step * _GOLDEN) + self.place)
+        count = torch.arange(-(-n // 4), device=like.device) * _GOLDEN
+        bits = scrambled(start[:, None] + count).view(torch.int16)[:, :n].unflatten(1, shape)
+        column = (-1, *([1] * len(shape)))
+        least = torch.tensor([round(p * _LEVELS) - _LEVELS // 2 for p in rates], dtype=torch.int16, device=like.device)
+        scale = torch.tensor([1 / (1 - p) for p in rates], dtype=like.dtype, device=like.device)
+        return (bits >= least.view(column)) * scale.view(column)
 
 
 class Linear(nn.Module):

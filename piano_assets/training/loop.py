@@ -22,7 +22,7 @@ from piano_assets.models.network import Network, Shape, initialise
 from piano_assets.training.adamw import AdamW
 from piano_assets.training.losses import LOSSES
 from piano_assets.training.material import Material
-from piano_assets.training.members import Group, Track, generator, halve, judge
+from piano_assets.training.members import Group, Track, generator, halve, judge, random_seed
 from piano_assets.training.schedules import SCHEDULES, Progress, beta1
 
 WINDOWS = 64
@@ -61,7 +61,7 @@ def fit(
     flat = packing.pack(network)
     optimizer = AdamW(flat)
     resume(network, optimizer, states)
-    noise = noise_of(active)
+    noise = noise_of(active, device)
     while active:
         network.train()
         features, labels = material.features(network, active), material.labels(active)
@@ -80,6 +80,7 @@ def fit(
             loss = losses_of(active, pred, target, material.errors[clip])
             gradient = flat_gradient(loss.sum(), network)
             optimizer.step(gradient, rates[step], decay, momenta[step])
+            noise.advance()
             losses.append(loss.detach())
             norms.append(gradient.norm(dim=1))
         network.eval()
@@ -121,10 +122,13 @@ def rebuilt(network: Network, active: Sequence[Track], material: Material, rows:
     return smaller
 
 
-def noise_of(active: Sequence[Track]) -> Noise:
+def noise_of(active: Sequence[Track], device: str) -> Noise:
+    """The members' noise from the step on that each has reached."""
     models = [t.trial.model for t in active]
     assert all(isinstance(m, Encoder) for m in models)
-    return Noise([t.noise for t in active], [m.dropout for m in models], [m.stochastic_depth for m in models])  # type: ignore[union-attr]
+    key = torch.tensor([random_seed(t.group.seed, t.group.fold, "noise") for t in active], device=device)
+    step = torch.tensor([t.epoch * t.group.steps for t in active], device=device)
+    return Noise(key, step, [m.dropout for m in models], [m.stochastic_depth for m in models])  # type: ignore[union-attr]
 
 
 def rates_of(active: Sequence[Track], steps: int, device: str) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,9 @@ def random_seed(seed: int, fold: int, purpose: str) -> int:
     return int(digest(seed, fold, purpose), 16) % 2**31
 
 
-def generator(seed: int, fold: int, purpose: str, device: str = "cpu") -> torch.Generator:
-    return torch.Generator(device).manual_seed(random_seed(seed, fold, purpose))
+def generator(seed: int, fold: int, purpose: str) -> torch.Generator:
+    """A stream on the CPU, so that every device draws the same."""
+    return torch.Generator().manual_seed(random_seed(seed, fold, purpose))
 
 
 def search_points(trial: Trial) -> dict[str, Trial]:
@@ -149,13 +150,12 @@ def _optimisation(trial: Trial) -> Optimisation:
 class Track:
     """What one member has lived through: its streams, its curve, its best state, and how it ended (None: it goes on).
 
-    best: a row of `packing.rows`; order: CPU stream of data order, crops and augmentation; noise: device stream.
+    best: a row of `packing.rows`; order: stream of data order, crops and augmentation.
     """
 
     group: Group
     label: str
     order: torch.Generator
-    noise: torch.Generator
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Tensor | None = None
     best_r: float = -math.inf
@@ -164,13 +164,8 @@ class Track:
     reason: str | None = None
 
     @classmethod
-    def begin(cls, group: Group, label: str, device: str) -> "Track":
-        return cls(
-            group,
-            label,
-            generator(group.seed, group.fold, "order"),
-            generator(group.seed, group.fold, "noise", device),
-        )
+    def begin(cls, group: Group, label: str) -> "Track":
+        return cls(group, label, generator(group.seed, group.fold, "order"))
 
     @property
     def trial(self) -> Trial:

@@ -71,7 +71,7 @@ def save_state(folder: Path, tracks: list[Track], states: dict[int, dict[str, Te
     """
     tensors: dict[str, Tensor] = {}
     for i, track in enumerate(tracks):
-        tensors |= {f"{i}.order": track.order.get_state(), f"{i}.noise": track.noise.get_state()}
+        tensors[f"{i}.order"] = track.order.get_state()
         if track.best is not None:
             tensors[f"{i}.best"] = track.best
         if track.status is None:
@@ -84,7 +84,7 @@ def save_state(folder: Path, tracks: list[Track], states: dict[int, dict[str, Te
 
 def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], dict[int, dict[str, Tensor]]]:
     """(tracks of a group, state by index of those to go on with); new tracks and no states where nothing was kept."""
-    tracks = [Track.begin(group, label, device) for label in group.points]
+    tracks = [Track.begin(group, label) for label in group.points]
     path = _state_file(folder)
     if not path.is_file():
         return tracks, {}
@@ -96,7 +96,6 @@ def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], di
             for name, value in lived[track.label].items():
                 setattr(track, name, value)
             track.order.set_state(kept.get_tensor(f"{i}.order"))
-            track.noise.set_state(kept.get_tensor(f"{i}.noise"))
             if f"{i}.best" in names:
                 track.best = kept.get_tensor(f"{i}.best").to(device)
             prefix = f"{i}.state."

@@ -116,16 +116,21 @@ def test_members_share_nothing():
         torch.testing.assert_close(got[0], out[member], **FORMULA)
 
 
+def noise_of(keys: list[int], dropout: float, depth: float) -> Noise:
+    key = torch.tensor(keys)
+    return Noise(key, torch.zeros_like(key), [dropout] * len(keys), [depth] * len(keys))
+
+
 def test_noise_is_drawn_from_each_member_alone():
     model, frames = model_of(members=2), draw(1, 3, 13, 10).expand(2, -1, -1, -1)
 
     def noisy(first: int, second: int) -> torch.Tensor:
-        return model(frames, None, Noise([generator(first), generator(second)], [0.3, 0.3], [0.2, 0.2]))
+        return model(frames, None, noise_of([first, second], 0.3, 0.2))
 
     assert torch.equal(noisy(1, 2), noisy(1, 2))
     assert torch.equal(noisy(1, 2)[0], noisy(1, 3)[0])
     assert not torch.equal(noisy(1, 2)[1], noisy(1, 3)[1])
-    silent = model(frames, None, Noise([generator(1), generator(2)], [0.0, 0.0], [0.0, 0.0]))
+    silent = model(frames, None, noise_of([1, 2], 0.0, 0.0))
     torch.testing.assert_close(silent, model(frames, None, None), **FORMULA)
 
 
@@ -135,8 +140,9 @@ def test_dropout_falls_on_tokens_and_on_what_crosses():
         p.data.zero_()
 
     def spread() -> float:
-        noise = Noise([generator()], [0.5], [0.0])
-        return model(torch.zeros(1, 64, 8, 10, dtype=torch.float64), None, noise)[0].std(0).max().item()
+        return (
+            model(torch.zeros(1, 64, 8, 10, dtype=torch.float64), None, noise_of([0], 0.5, 0.0))[0].std(0).max().item()
+        )
 
     assert spread() > 0.1  # summaries are constants, so clips differ by what falls on them alone
     model.summaries.data.zero_()
@@ -152,7 +158,7 @@ def test_stochastic_depth_drops_crossings_too():
         for p in (*block.attention.out.parameters(), *block.contract.parameters()):
             p.data.zero_()
     quiet = model(frames, None, None)[0]
-    noisy = model(frames, None, Noise([generator()], [0.0], [0.5]))[0]
+    noisy = model(frames, None, noise_of([0], 0.0, 0.5))[0]
     # Both summaries are learned constants: without either crossing, which befalls a quarter, all clips are alike.
     alike = (noisy[:, None] - noisy).abs().amax(-1) < 1e-12
     assert alike.sum(1).max() > 4

@@ -39,7 +39,7 @@ LONG = vary(AST, {"budget": "full", "optimisation.learning_rate": 3e-3})
 def tracks_of(store, *trials: Trial, seed: int = 0, folds: tuple[int, ...] = (0,)) -> tuple[list[Track], Material]:
     data = load(trials[0], store)
     groups = [g for t in trials for g in groups_of(t, "c", seed, 0, data) if g.fold in folds]
-    tracks = [Track.begin(g, label, "cpu") for g in groups for label in g.points]
+    tracks = [Track.begin(g, label) for g in groups for label in g.points]
     return tracks, Material(data, groups, "cpu")
 
 
@@ -98,10 +98,10 @@ def test_first_step_is_torchs_adamw(store, monkeypatch):
     )
     tracks, material = tracks_of(store, trial)
     group = dataclasses.replace(tracks[0].group, steps=1, batch_size=len(tracks[0].group.train))
-    tracks = [Track.begin(group, "fixed", "cpu")]
+    tracks = [Track.begin(group, "fixed")]
     peer = loop.begin(tracks, material)
     optimizer = torch.optim.AdamW(peer.parameters(), lr=3e-3, weight_decay=0.1)
-    epoch = material.epoch([Track.begin(group, "fixed", "cpu")])
+    epoch = material.epoch([Track.begin(group, "fixed")])
     clip, u = epoch.clip[:, 0], epoch.uniforms[:, 0]
     assert sorted(clip[0].tolist()) == sorted(group.train.tolist()), "one batch passes over every training clip"
     frames, mask = material.clips.cut(clip, first_frames(material.clips.n_frames[clip], group.crop, u[..., CROP]), 50)
@@ -237,7 +237,7 @@ def test_cuda_learns_what_the_cpu_learns(store):
     for device in ("cpu", "cuda"):
         data = load(still, store)
         groups = groups_of(still, "c", 0, 0, data)[:1]
-        tracks = [Track.begin(groups[0], "fixed", device)]
+        tracks = [Track.begin(groups[0], "fixed")]
         loop.fit(tracks, Material(data, groups, device))
         histories.append(tracks[0].history)
     for cpu, cuda in zip(*histories, strict=True):

@@ -10,6 +10,7 @@ import torch
 from piano_assets.catalogue.trial import BUDGETS, Trial, vary
 from piano_assets.training import folds, loop, resume, stacks
 from piano_assets.training.data import load
+from piano_assets.training.losses import LOSSES
 from piano_assets.training.material import Material
 from piano_assets.training.members import Track, groups_of
 from piano_assets.training.stacks import fit_groups, stack_key
@@ -141,9 +142,9 @@ def test_a_finished_member_leaves_and_the_others_go_on(store, tmp_path, monkeypa
     sizes = []
     real = loop.rebuilt
     monkeypatch.setattr(loop, "rebuilt", lambda *a: sizes.append(len(a[1])) or real(*a))
-    still = vary(LONG, {"optimisation.learning_rate": 1e-12})
-    got = run(store, tmp_path / "a", still, LONG, members=2)
-    assert [m["status"] for m in got["0", 0].members] == ["stopped_early"]
+    monkeypatch.setitem(LOSSES, "huber", lambda pred, *_: pred.sum((-2, -1)) * float("nan"))
+    got = run(store, tmp_path / "a", vary(LONG, {"optimisation.loss": "huber"}), LONG, members=2)
+    assert [m["status"] for m in got["0", 0].members] == ["diverged"]
     assert sizes == [1]
     assert_same(got["1", 0], run(store, tmp_path / "b", LONG)["0", 0], 1e-4)
 
@@ -231,7 +232,7 @@ def test_the_estimate_covers_what_a_step_keeps(store):
     data = load(LONG, store)
     (group, *_) = groups_of(LONG, "c", 0, 0, data)
     material = Material(data, [group], "cpu")
-    tracks = [Track.begin(group, group.own, "cpu")]
+    tracks = [Track.begin(group, group.own)]
     network = loop.begin(tracks, material).train()
     epoch = material.epoch(tracks)
     frames, mask, _ = material.batch(
@@ -244,7 +245,7 @@ def test_the_estimate_covers_what_a_step_keeps(store):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda t: t):
-        network(frames, mask, None, loop.noise_of(tracks))
+        network(frames, mask, None, loop.noise_of(tracks, "cpu"))
     n_params, n_tokens = stacks._size_of(group, material)
     assert n_params == sum(p[0].numel() for p in network.parameters())
     assert sum(kept.values()) <= stacks.bytes_of_member(group, n_params, n_tokens)
