@@ -4,6 +4,8 @@ The unit is a group (one fold of one trial and seed with its search): its member
 here before something trains: the planner asks `stack_key` in processes that never do.
 """
 
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +93,7 @@ def fit_groups(
 
     from piano_assets.training.material import Material
 
+    _repeatable(device)
     material = Material(data, groups, device)
     todo = list(groups)
     size = members or members_that_fit(todo[0], *_size_of(todo[0], material), device)
@@ -106,6 +109,15 @@ def fit_groups(
             todo, size = now + todo, max(1, (len(now) // 2) * len(now[0].points))
 
 
+def _repeatable(device: str) -> None:
+    """Ask CUDA for kernels that add up in one order: same part key, same predictions. Processors do so anyway."""
+    if device.startswith("cuda"):
+        import torch
+
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 def _fit_stack(
     groups: list["Group"],
     material: "Material",
@@ -115,7 +127,6 @@ def _fit_stack(
     save_every_s: float,
 ) -> None:
     """Train some groups as one stack; a group that is done is taken out of `groups`."""
-    import time
 
     from piano_assets.training import resume
     from piano_assets.training.folds import fold_result
