@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # A pipe or a log has no width, so tables keep theirs; a terminal has one.
 console = Console(soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 ROOT = Path(__file__).parents[1]
+SMOKE = {"n_excerpts": 6, "n_performers": 10}
+"""The smallest synthetic corpus that every split of the catalogue can be made of: PercePiano's needs ten players."""
 
 
 def instance() -> "dg.DagsterInstance":
@@ -138,10 +140,13 @@ def comparisons(context: click.Context, names: tuple[str, ...]) -> None:
 @main.command()
 def smoke() -> None:
     """Train every config for two epochs on eight clips (networks), on a small synthetic corpus in data/smoke."""
+    from piano_assets.corpus.synthetic import write_synthetic
     from piano_assets.defs import planner
 
     os.environ["PIANO_DATA"] = str(Path(os.environ.get("PIANO_DATA", "data")) / "smoke")
     store = _store("synthetic")
+    if not (store.root / "source").is_dir():
+        write_synthetic(store.root / "source", **SMOKE)
     wanted = [c for c, t in planner.known(store).trials.items() if t.optimisation is None or t.budget == "smoke"]
     _stages("synthetic", lambda: planner.owed(store, wanted, 1))
 
@@ -260,6 +265,10 @@ def _print_comparison(known: "Catalogue", of: "Comparison", n_params: "Callable[
         arms = {"(reference)": known.reference(of), **arms}
     for arm, (config, trial) in arms.items():
         changed = known.changed_fields(of, arm) if arm in of.arms else {}
+        if (trial.optimisation is None) != (known.reference(of)[1].optimisation is None):
+            # Another kind of model: every field of it differs, which tells nobody anything.
+            changed = {f: v for f, v in changed.items() if f.startswith("inputs.") and v[0]}
+            changed = {"family": (trial.family, None), **changed}
         table.add_row(
             arm,
             config,

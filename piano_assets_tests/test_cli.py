@@ -257,6 +257,14 @@ def test_comparisons_show_measured_parameters_beside_claimed(piano):
     assert "against ast.reference" in result.output
 
 
+def test_an_arm_of_another_kind_names_its_family_and_inputs(piano):
+    text = piano("comparisons", "family").output
+    hybrid = next(line for line in text.splitlines() if "hybrid.reference" in line)
+    assert "family=hybrid" in hybrid
+    assert "spectrogram=log_mel_128" in text
+    assert "mlp_ratio" not in text
+
+
 def test_comparisons_mark_arms_that_change_labels(piano):
     lines = piano("comparisons", "augmentation_strength", width=250).output.splitlines()
     marked = {line.split()[1] for line in lines if " yes " in line}

@@ -232,7 +232,8 @@ def missing(store: Store, tasks: Iterable[Task]) -> list[Task]:
 def plan(tasks: Iterable[Task], tabular: int = 8, networks: int = 64) -> list[list[Task]]:
     """Batches of at most so many tasks, cheap ones first so that failures show early.
 
-    Tabular tasks of a batch share their family; networks share a stack, so that they train as one program.
+    Tabular tasks of a batch share their family; networks share a stack, so that they train as one program. Networks at
+    small budgets take less than a run costs: their stacks share batches.
     """
     groups: dict[tuple, list[Task]] = {}
     for task in tasks:
@@ -241,8 +242,19 @@ def plan(tasks: Iterable[Task], tabular: int = 8, networks: int = 64) -> list[li
             groups.setdefault((1, model.depth * model.dim**2, family, stack_key(task.trial)), []).append(task)
         else:
             groups.setdefault((0, 0, family, ""), []).append(task)
-    ordered = [(groups[k], networks if k[0] else tabular) for k in sorted(groups)]
-    return [group[i : i + size] for group, size in ordered for i in range(0, len(group), size)]
+    batches: list[list[Task]] = []
+    for key in sorted(groups):
+        group, size = groups[key], networks if key[0] else tabular
+        for chunk in (group[i : i + size] for i in range(0, len(group), size)):
+            if batches and _small(batches[-1]) and _small(chunk) and len(batches[-1]) + len(chunk) <= size:
+                batches[-1] += chunk
+            else:
+                batches.append(list(chunk))
+    return batches
+
+
+def _small(batch: list[Task]) -> bool:
+    return all(t.trial.optimisation is not None and t.trial.budget != "full" for t in batch)
 
 
 def current_parts(store: Store, tasks: Iterable[Task]) -> dict[str, list[Part]]:
