@@ -38,10 +38,12 @@ check: install  ## style, types and import rules
 # The corpus that is measured: PERCEPIANO_DIR, and its rendered clips (make run).
 CORPUS_DIR ?= $(PERCEPIANO_DIR)
 bench: install  ## every speed claim beside its peer; results in benchmarks/results
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.symbolic_features $(CORPUS_DIR)
 	$(BIN)/python -m benchmarks.audio_features --audio data/percepiano/renderings/modal
 	$(BIN)/python -m benchmarks.rendering speed --midi $(CORPUS_DIR)/virtuoso/data/all_2rounds
+	$(BIN)/python -m benchmarks.training --data data/percepiano
 
 clean:  ## remove the environment and caches; data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .numba_cache

@@ -2,14 +2,14 @@
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("numpy", "scipy", "numba", "librosa", "torch", "scikit-learn", "pandas", "pyarrow", "duckdb")
+PACKAGES = ("numpy", "scipy", "numba", "librosa", "torch", "lightning", "scikit-learn", "pandas", "pyarrow", "duckdb")
 
 
 def environment() -> dict:
-    """Processor, cores, load of the machine at this moment, and versions, JSON-able."""
+    """Processor, cores, load of the machine at this moment, and versions (None: not installed), JSON-able."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
     return {
@@ -17,5 +17,13 @@ def environment() -> dict:
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _version(package: str) -> str | None:
+    """A machine that only trains lacks some packages."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
