@@ -5,9 +5,11 @@ here before something trains: the planner asks `stack_key` in processes that nev
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +45,7 @@ def stack_key(trial: Trial) -> str:
 
 
 def members_that_fit(group: "Group", n_params: int, n_tokens: int, device: str) -> int:
-    """How many members of a group's shape fit the device's free memory.
-
-    On the CPU a group at a time: a second one shares the same cores and pushes the first out of their caches.
-    """
-    if not device.startswith("cuda"):
-        return len(group.points)
+    """How many members of a group's shape fit a CUDA device's free memory."""
     import torch
 
     free, _ = torch.cuda.mem_get_info(device)
@@ -80,33 +77,102 @@ def fit_groups(
     members: int | None = None,
     save_every_s: float = SAVE_EVERY_S,
 ) -> None:
-    """Train groups of one stack key, as many at once as fit; each is handed over when all its members have ended.
+    """Train groups of one stack key; each is handed over when all its members have ended.
+
+    On CUDA as many members as fit the memory are one stack. On the CPU a group is a stack, and there is one a core.
 
     Args:
         folder_of: where a group's state is kept while it trains; what an earlier run left there is gone on with.
         on_group: told each group with its `FoldResult`, after which its state is not needed any more.
-        members: at most so many at once, instead of what fits the memory.
+        members: one stack at a time, on any device, of at most so many members.
     Raises:
         torch.OutOfMemoryError: not even one group fits.
     """
-    import torch
-
     from piano_assets.training.material import Material
 
     _repeatable(device)
-    material = Material(data, groups, device)
+    work = _Work(Material(data, groups, device), precision, folder_of, on_group, save_every_s)
+    if members is None and not device.startswith("cuda"):
+        _fit_side_by_side(groups, work)
+    else:
+        _fit_stacks(groups, work, members or members_that_fit(groups[0], *_size_of(groups[0], work.material), device))
+
+
+@dataclass
+class _Work:
+    """What every stack of a call shares. `stop` says that one of them failed, so that the others leave off too."""
+
+    material: "Material"
+    precision: str
+    folder_of: Callable[["Group"], Path]
+    on_group: Callable[["Group", Any], None]
+    save_every_s: float
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hand_over(self, group: "Group", result: Any) -> None:
+        """Tell about a group that is done, one at a time, and none after a failure."""
+        with self.lock:
+            self.leave_off()
+            self.on_group(group, result)
+
+    def leave_off(self) -> None:
+        if self.stop.is_set():
+            raise _LeftOffError
+
+
+class _LeftOffError(Exception):
+    """Another group failed; its error is the one to report."""
+
+
+def _fit_stacks(groups: Sequence["Group"], work: _Work, size: int) -> None:
+    """One stack after the other, each of at most `size` members."""
+    import torch
+
     todo = list(groups)
-    size = members or members_that_fit(todo[0], *_size_of(todo[0], material), device)
     while todo:
         n = max(1, size // len(todo[0].points))
         now, todo = todo[:n], todo[n:]
         try:
-            _fit_stack(now, material, precision, folder_of, on_group, save_every_s)
+            _fit_stack(now, work)
         except torch.OutOfMemoryError:
             if len(now) == 1:
                 raise
             # Half as many: each group goes on from its last saved state. Those handed over are not in `now` any more.
             todo, size = now + todo, max(1, (len(now) // 2) * len(now[0].points))
+
+
+def _fit_side_by_side(groups: Sequence["Group"], work: _Work) -> None:
+    """A group on each core, with one thread for its products: two cores gain little from sharing one small product.
+
+    Raises:
+        BaseException: the first that a group raised; the others leave off at their next epoch.
+    """
+    import torch
+
+    cores = torch.get_num_threads()
+    at_once = min(cores, len(groups))
+    torch.set_num_threads(max(1, cores // at_once))
+
+    def fit_one(group: "Group") -> None:
+        try:
+            work.leave_off()
+            _fit_stack([group], work)
+        except BaseException:
+            work.stop.set()
+            raise
+
+    try:
+        with ThreadPoolExecutor(at_once, "group") as pool:
+            try:
+                errors = [f.exception() for f in [pool.submit(fit_one, group) for group in groups]]
+            except BaseException:  # the caller was interrupted
+                work.stop.set()
+                raise
+    finally:
+        torch.set_num_threads(cores)
+    for error in sorted((e for e in errors if e is not None), key=lambda e: isinstance(e, _LeftOffError)):
+        raise error
 
 
 def _repeatable(device: str) -> None:
@@ -118,16 +184,8 @@ def _repeatable(device: str) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _fit_stack(
-    groups: list["Group"],
-    material: "Material",
-    precision: str,
-    folder_of: Callable[["Group"], Path],
-    on_group: Callable[["Group", Any], None],
-    save_every_s: float,
-) -> None:
+def _fit_stack(groups: list["Group"], work: _Work) -> None:
     """Train some groups as one stack; a group that is done is taken out of `groups`."""
-
     from piano_assets.training import resume
     from piano_assets.training.folds import fold_result
     from piano_assets.training.loop import fit
@@ -135,7 +193,7 @@ def _fit_stack(
     tracks: list[Track] = []
     saved: dict[int, Any] = {}
     for group in groups:
-        mine, states = resume.load_state(folder_of(group), group, material.device)
+        mine, states = resume.load_state(work.folder_of(group), group, work.material.device)
         saved |= {len(tracks) + i: state for i, state in states.items()}
         tracks += mine
     started = last = time.perf_counter()
@@ -145,20 +203,21 @@ def _fit_stack(
         for group in list(groups):
             mine = [t for t in tracks if t.group is group]
             if all(t.status for t in mine):
-                result = fold_result(mine, material, precision)
-                on_group(group, replace(result, seconds=(time.perf_counter() - started) * share))
+                result = fold_result(mine, work.material, work.precision)
+                work.hand_over(group, replace(result, seconds=(time.perf_counter() - started) * share))
                 groups.remove(group)
 
     def on_epoch(active: Sequence["Track"], states: Callable[[], list[dict[str, Any]]]) -> None:
         nonlocal last
+        work.leave_off()
         hand_over()
-        if time.perf_counter() - last >= save_every_s:
+        if time.perf_counter() - last >= work.save_every_s:
             now = {id(t): state for t, state in zip(active, states(), strict=True)}
             for group in groups:
-                resume.save_state(folder_of(group), [t for t in tracks if t.group is group], now)
+                resume.save_state(work.folder_of(group), [t for t in tracks if t.group is group], now)
             last = time.perf_counter()
 
-    fit(tracks, material, precision=precision, saved=saved, on_epoch=on_epoch)
+    fit(tracks, work.material, precision=work.precision, saved=saved, on_epoch=on_epoch)
     hand_over()
 
 

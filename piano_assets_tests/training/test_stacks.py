@@ -193,6 +193,41 @@ def test_killed_at_any_epoch_and_resumed_is_uninterrupted(store, tmp_path, monke
         assert got[key].history == result.history
 
 
+def test_groups_side_by_side_are_groups_alone(store, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        arms = [vary(LONG, ARMS[name]) for name in ("reference", "mixtures", "versions")]
+        together = run(store, tmp_path / "together", *arms, folds_=(0, 1))
+        assert torch.get_num_threads() == 4
+        torch.set_num_threads(1)
+        for i, arm in enumerate(arms):
+            alone = run(store, tmp_path / f"alone{i}", arm)
+            assert_same(together[str(i), 0], alone["0", 0], 1e-5)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_group_that_fails_stops_those_beside_it(store, tmp_path, monkeypatch):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    real, begun = loop.fit, []
+
+    def breaks(tracks, *rest, **more):
+        begun.append(tracks[0].group.fold)
+        if tracks[0].group.fold == 0:
+            raise OSError("no space left on device")
+        return real(tracks, *rest, **more)
+
+    monkeypatch.setattr(loop, "fit", breaks)
+    try:
+        with pytest.raises(OSError, match="no space left"):
+            run(store, tmp_path, LONG, vary(LONG, {"model.dropout": 0.3}), folds_=(0, 1, 2))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(begun) < 6
+
+
 def test_half_a_stack_when_memory_does_not_suffice(store, tmp_path, monkeypatch):
     sizes = []
     real = loop.fit
@@ -225,7 +260,6 @@ def test_a_stack_is_sized_from_free_memory(store, monkeypatch):
     one = stacks.bytes_of_member(group, 10_000, 112)
     assert stacks.members_that_fit(group, 10_000, 112, "cuda") == int(stacks.SHARE_OF_MEMORY * 10**9 / one)
     assert stacks.members_that_fit(group, 10**12, 112, "cuda:1") == 1
-    assert stacks.members_that_fit(group, 10_000, 112, "cpu") == len(group.points)
 
 
 def test_the_estimate_covers_what_a_step_keeps(store):

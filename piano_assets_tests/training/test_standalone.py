@@ -72,9 +72,7 @@ def test_a_second_call_reuses(tmp_path, capsys):
 
 def test_what_fails_is_said_and_the_rest_is_trained(tmp_path, capsys):
     build_store(tmp_path / "data")
-    trials = write_trials(
-        tmp_path / "trials.json", ("a", vary(RIDGE, {"label_rule": "published"}), 0), ("b", RIDGE, 0)
-    )
+    trials = write_trials(tmp_path / "trials.json", ("a", vary(RIDGE, {"label_rule": "published"}), 0), ("b", RIDGE, 0))
     assert main(["--trials", str(trials), "--data", str(tmp_path / "data"), "--out", str(tmp_path / "data")]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("1/2 a|0 failed: FileNotFoundError: part labels/published is missing")
