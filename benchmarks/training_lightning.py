@@ -186,8 +186,7 @@ class Peer(lightning.LightningModule):
             "valid_r": mean_r(pred.cpu().numpy(), target.cpu().numpy()),
         }
         self.losses = []
-        ended = self.clock()
-        self.epochs.append(row | {"ended": ended, "eval_s": ended - self.judged_from})
+        self.epochs.append(row | {"judged_from": self.judged_from, "ended": self.clock()})
 
 
 def train(

@@ -15,6 +15,7 @@ from piano_assets_tests.training.tiny import AST, build_store
 pytest.importorskip("lightning", reason="the peer comes with the extra `bench`")
 
 from benchmarks import training, training_lightning
+from benchmarks import training_systems as systems
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
 
@@ -32,13 +33,13 @@ def short(monkeypatch):
         monkeypatch.setitem(BUDGETS, name, new)
 
 
-def scene_of(store, device_: str = "cpu", n: int = 2, share: float = 1.0, epochs: int = 2) -> training.Scene:
-    return training.set_scene(AST, store, n, share, device_, "float32", epochs)
+def scene_of(store, device_: str = "cpu", n: int = 2, share: float = 1.0, epochs: int = 2) -> systems.Scene:
+    return systems.set_scene(AST, store, n, share, device_, "float32", epochs)
 
 
 @pytest.mark.parametrize("device_", DEVICES)
 def test_ours_and_the_peer_learn_alike(store, device_):
-    said = training.learn_alike(scene_of(store, device_))
+    said = systems.learn_alike(scene_of(store, device_))
     assert said["steps"] == 16
     # Measured 1e-6 on a CPU: rounding, after 16 steps of AdamW.
     assert said["apart"]["train_loss"] < 1e-4
@@ -53,13 +54,13 @@ def test_a_peer_that_is_another_network_is_refused(store, monkeypatch):
 
     monkeypatch.setattr(training_lightning.Peer, "load", without_positions)
     with pytest.raises(SystemExit, match="part by"):
-        training.learn_alike(scene_of(store))
+        systems.learn_alike(scene_of(store))
 
 
 def test_the_peer_has_as_many_parameters_and_the_same_predictions(store):
     scene = scene_of(store)
     group = scene.groups[0]
-    network = training.initial(scene, group)
+    network = systems.initial(scene, group)
     with torch.no_grad():  # the head starts at zero, which would hide everything before it
         for p in network.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
@@ -77,9 +78,7 @@ def test_what_the_peer_does_not_know_is_refused(store):
     scene = scene_of(store)
     other = dataclasses.replace(scene.groups[0].encoder, attention="local")
     with pytest.raises(ValueError, match="vanilla"):
-        training_lightning.Peer(
-            other, AST.optimisation, scene.groups[0], training.initial(scene, scene.groups[0]), None
-        )
+        training_lightning.Peer(other, AST.optimisation, scene.groups[0], systems.initial(scene, scene.groups[0]), None)
     with pytest.raises(ValueError, match=r"must last a crop of 1000 frames"):
         training_lightning.Crops(scene.data.sequence, 1000, scene.data.targets)
 
@@ -96,10 +95,10 @@ def test_a_share_is_taken_of_steps_and_of_judged_clips(store):
 
 def test_figures_follow_from_what_was_timed(store):
     scene = scene_of(store, share=0.5)
-    whole = training.members(AST, scene.data, 2)
+    whole = systems.members(AST, scene.data, 2)
     by_steps = np.mean([g.steps for g in whole]) / scene.groups[0].steps
     by_windows = scene.n_windows(whole) / scene.n_windows(scene.groups)
-    runs = [training.Timed(members=2, start_s=4, train_s=6, eval_s=2, processor_s=10, host_mb=1, device_mb=0)] * 3
+    runs = [systems.Timed(members=2, start_s=4, train_s=6, eval_s=2, processor_s=10, host_mb=1, device_mb=0)] * 3
     got = training.figures(runs, scene, whole)
     epoch = (6 * by_steps + 2 * by_windows) / 2
     assert got["epoch_s_a_member"]["median"] == pytest.approx(epoch, rel=1e-3)
@@ -108,7 +107,15 @@ def test_figures_follow_from_what_was_timed(store):
     assert got["processor_s_a_member_and_epoch_as_run"]["median"] == 5
 
 
-def test_all_systems_are_measured_and_kept_beside_earlier_runs(store, tmp_path, capsys):
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_all_systems_are_measured_and_kept_beside_earlier_runs(store, tmp_path, two_threads):
     changes = ["model.depth=1", "model.dim=16", "model.heads=2", "model.head_dim=8", "optimisation.batch_size=8"]
     call = ["--data", str(store.root), "--budget", "smoke", "--members", "2", "--repeats", "1", "--epochs", "2"]
     call += ["--workers", "0", "--results", str(tmp_path), "--share", "1", *(f"--change={c}" for c in changes)]
@@ -118,15 +125,17 @@ def test_all_systems_are_measured_and_kept_beside_earlier_runs(store, tmp_path, 
     assert kept.pop("earlier") == 1
     ((label, found),) = kept.items()
     assert label == "; ".join(["ast.reference@smoke", *changes])
-    assert set(found["systems"]) == {"one after another", "stack of 2", "lightning"}
+    assert set(found["systems"]) == {"one after another", "stack of 2", "side by side", "lightning"}
     for system in found["systems"].values():
         assert system["members_per_hour"]["median"] > 0
         assert 0 < system["share_of_time_in_evaluation"]["median"] < 1
         assert system["host_peak_mb"] > 100
     hourly = {n: s["members_per_hour"]["median"] for n, s in found["systems"].items()}
-    best = max(hourly["one after another"], hourly["stack of 2"])
+    best = max(value for name, value in hourly.items() if name != "lightning")
     assert found["goals"]["to_lightning"]["reached"] == pytest.approx(best / hourly["lightning"], abs=0.01)
+    assert set(found["goals"]["to_one_after_another"]["reached"]) == {"stack of 2", "side by side"}
     assert found["environment"]["load_1min"] >= 0
+    assert torch.get_num_threads() == 2
 
 
 def test_operations_are_those_of_the_matrix_products():
@@ -180,9 +189,9 @@ def test_cuda_reports_how_well_it_is_used(store, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_members_are_in_a_stack_what_they_are_alone(store):
     scene = scene_of(store, "cuda", n=3)
-    together = training.ours(scene, 0, 3)[1]
+    together = systems.stack(scene, 0, 3)[1]
     for i, track in enumerate(together):
-        (alone,) = training.ours(scene, i, 1)[1]
+        (alone,) = systems.stack(scene, i, 1)[1]
         for a, b in zip(track.history, alone.history, strict=True):
             # Other kernels for other batch sizes: float32 rounding over 2 epochs of AdamW.
             assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-3)
@@ -193,6 +202,6 @@ def test_cuda_learns_in_bfloat16_what_it_learns_in_float32(store):
     brisk = vary(AST, {"model.dropout": 0.0, "optimisation.learning_rate": 3e-3})
     found = []
     for precision in ("float32", "bfloat16"):
-        scene = training.set_scene(brisk, store, 4, 1.0, "cuda", precision, 6)
-        found.append([t.history[-1]["train_loss"] for t in training.ours(scene, 0, 4)[1]])
+        scene = systems.set_scene(brisk, store, 4, 1.0, "cuda", precision, 6)
+        found.append([t.history[-1]["train_loss"] for t in systems.stack(scene, 0, 4)[1]])
     np.testing.assert_allclose(found[1], found[0], rtol=0.05)
