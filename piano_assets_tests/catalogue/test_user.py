@@ -1,9 +1,11 @@
 """Users' comparisons: what they can say, and that a broken file is named and harms no other."""
 
 import re
+import textwrap
 
 import pytest
 
+from piano_assets.catalogue import user
 from piano_assets.catalogue.comparisons import built_in
 from piano_assets.catalogue.references import REFERENCES
 from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
@@ -192,3 +194,12 @@ def test_what_is_no_text_and_what_is_no_file_are_problems(tmp_path):
     _, problems = read(tmp_path)
     assert [p.file for p in problems] == ["folder.toml", "latin.toml"]
     assert all(isinstance(p, Problem) and p.line == 1 for p in problems)
+
+
+def test_the_example_of_the_documentation_works(tmp_path):
+    example = textwrap.dedent("\n".join(line for line in str(user.__doc__).splitlines() if line.startswith("    ")))
+    known, problems = read(tmp_path, example=example)
+    assert problems == []
+    arms = known.arms(named(known, "example"))
+    assert {"slow_huber", "forest", "huber"} <= set(arms)
+    assert known.full["small.reference"].model.depth == 2
