@@ -75,6 +75,19 @@ def test_every_python_block_runs(block, folder, monkeypatch):
     exec(compile(block.text, block.name, "exec"), {"__name__": "__main__"})
 
 
+@of("toml")
+def test_every_comparison_is_one(block, tmp_path):
+    from piano_assets.catalogue.comparisons import built_in
+    from piano_assets.catalogue.user import read_comparisons
+    from piano_assets.training.check import check
+
+    (tmp_path / "mine.toml").write_text(block.text)
+    known, problems = read_comparisons(tmp_path, built_in(), check)
+    assert not problems
+    (mine,) = [c for c in known.comparisons if c.name == "mine"]
+    assert mine.arms
+
+
 @of("console", "sh", "bash", "shell")
 def test_every_command_exists(block, folder):
     """Make targets and `piano` subcommands with their options; the queries of `piano sql` run."""
