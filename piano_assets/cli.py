@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 # A pipe or a log has no width, so tables keep theirs; a terminal has one.
 console = Console(soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 ROOT = Path(__file__).parents[1]
-SMOKE = {"n_excerpts": 6, "n_performers": 10}
-"""The smallest synthetic corpus that every split of the catalogue can be made of: PercePiano's needs ten players."""
 
 
 def instance() -> "dg.DagsterInstance":
@@ -146,7 +144,8 @@ def smoke() -> None:
     os.environ["PIANO_DATA"] = str(Path(os.environ.get("PIANO_DATA", "data")) / "smoke")
     store = _store("synthetic")
     if not (store.root / "source").is_dir():
-        write_synthetic(store.root / "source", **SMOKE)
+        # The smallest corpus that every split of the catalogue can be made of: PercePiano's own needs ten players.
+        write_synthetic(store.root / "source", n_excerpts=6, n_performers=10)
     wanted = [c for c, t in planner.known(store).trials.items() if t.optimisation is None or t.budget == "smoke"]
     _stages("synthetic", lambda: planner.owed(store, wanted, 1))
 

@@ -250,7 +250,7 @@ def test_comparisons_show_measured_parameters_beside_claimed(piano):
     result = piano("comparisons", "model_size")
     assert result.exit_code == 0, result.exception
     tiny = next(line for line in result.output.splitlines() if "model_size.tiny" in line)
-    assert "4,531,347" in tiny
+    assert "4,223,427" in tiny
     assert "10,000,000" in tiny
     assert "4 x learning_rate" in tiny
     assert "full reduced smoke" in tiny

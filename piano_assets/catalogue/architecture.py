@@ -19,8 +19,8 @@ MODEL_SIZE = Comparison(
     "With 1,202 clips a network of 2M parameters hears as much as one of 20M, and more than one of 86M.",
     "ast.reference",
     {
-        # As the plan writes them, dim shared out among the heads; 320 does not divide by 6, so tiny's inner width is 324.
-        # The plan gives medium and base no MLP ratio and dropout: those are ViT's.
+        # As the plan writes them, dim shared out among the heads; 320 does not divide by 6, so tiny's inner width is
+        # 324. The plan gives medium and base no MLP ratio and dropout: those are ViT's.
         "ultra_tiny": {},
         "tiny": _shape(4, 320, 6, 3.0, head_dim=54, dropout=0.3),
         "small": _shape(6, 384, 8, 3.0, head_dim=48, dropout=0.2),
