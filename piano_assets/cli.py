@@ -99,8 +99,10 @@ def sweep(names: tuple[str, ...], seeds: int | None, reference: str | None, halv
     except (SweepError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if wanted.waiting:
-        console.print(f"{', '.join(wanted.waiting)}: a network at full budget needs a GPU, a large one any time;")
-        console.print("<comparison>@reduced trains smaller ones on a CPU, a config's own name trains it all the same")
+        console.print(f"waiting for a GPU: {', '.join(wanted.waiting)}")
+        console.print(
+            "  on a CPU, <comparison>@reduced trains its networks shorter; a config's own name trains it anyway"
+        )
     owed = wanted.tasks()
     todo = planner.missing(store, owed)
     console.print(f"{len(todo)} of {len(owed)} partitions are missing")

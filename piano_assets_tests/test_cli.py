@@ -199,11 +199,11 @@ def test_networks_wait_for_a_gpu_or_for_their_names(piano):
     text = piano("sweep", "--dry-run", "--seeds", "1", "loss").output
     assert "0 of 0 partitions" in text
     assert "loss.huber" in text
-    assert "<comparison>@reduced" in text
+    assert "waiting for a GPU: ast.reference, loss.correlation" in text
     assert "8 of 8 partitions" in piano("sweep", "--dry-run", "--seeds", "1", "loss@reduced").output
     named = piano("sweep", "--dry-run", "--seeds", "1", "loss.huber").output
     assert "1 of 1 partitions" in named
-    assert "needs a GPU" not in named
+    assert "waiting for a GPU" not in named
 
 
 def test_a_halved_sweep_begins_with_one_seed_of_each_arm(piano):
