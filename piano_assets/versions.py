@@ -18,7 +18,7 @@ CODE_VERSION: dict[str, int] = {
     "random_forest": 2,
     "extra_trees": 2,
     "gradient_boosting": 2,
-    "transformer": 2,
+    "transformer": 3,
     "lookup": 1,
     "ensemble": 1,
     "evaluation": 1,

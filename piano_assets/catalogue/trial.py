@@ -59,7 +59,8 @@ class Encoder:
             value = getattr(self, name)
             require(value >= 1, f"model.{name}={value!r} must be an integer >= 1")
         require(self.dim % 2 == 0, f"model.dim={self.dim} must be even: positions are pairs of sine and cosine")
-        require(self.mlp_ratio > 0, f"model.mlp_ratio={self.mlp_ratio} must be > 0")
+        hidden = round(self.dim * self.mlp_ratio)
+        require(hidden >= 1, f"model.mlp_ratio={self.mlp_ratio} must leave a hidden layer of >= 1 (is {hidden})")
         for name in ("dropout", "stochastic_depth"):
             value = getattr(self, name)
             require(0 <= value < 1, f"model.{name}={value} must lie in [0, 1)")

@@ -5,7 +5,7 @@ members is one batched product. Chance comes from `Noise`; without it a network 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,7 @@ class Noise:
     dropout: list[float]
     stochastic_depth: list[float]
     place: int = 0
+    _made: dict[tuple, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def advance(self) -> None:
         """Go on to the next step."""
@@ -83,9 +84,18 @@ class Noise:
         count = torch.arange(-(-n // 4), device=like.device) * _GOLDEN
         bits = scrambled(start[:, None] + count).view(torch.int16)[:, :n].unflatten(1, shape)
         column = (-1, *([1] * len(shape)))
-        least = torch.tensor([round(p * _LEVELS) - _LEVELS // 2 for p in rates], dtype=torch.int16, device=like.device)
-        scale = torch.tensor([1 / (1 - p) for p in rates], dtype=like.dtype, device=like.device)
+        least, scale = self._thresholds(tuple(rates), like)
         return (bits >= least.view(column)) * scale.view(column)
+
+    def _thresholds(self, rates: tuple[float, ...], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Least 16-bit number that survives and the scale of survivors, (m,) each; made once, as copies stall a GPU."""
+        if (rates, like.dtype) not in self._made:
+            least = [round(p * _LEVELS) - _LEVELS // 2 for p in rates]
+            self._made[rates, like.dtype] = (
+                torch.tensor(least, dtype=torch.int16, device=like.device),
+                torch.tensor([1 / (1 - p) for p in rates], dtype=like.dtype, device=like.device),
+            )
+        return self._made[rates, like.dtype]
 
 
 class Linear(nn.Module):

@@ -70,7 +70,8 @@ class Events(nn.Module):
 
     def forward(self, events: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         x = self.embed(F.gelu(self.expand(events)))
-        return x + time_positions(x.shape[2], x.shape[3], x), mask
+        # Positions in the events' own precision: the sum of all branches should not round to bfloat16.
+        return x + time_positions(x.shape[2], x.shape[3], events), mask
 
 
 class Attention(nn.Module):

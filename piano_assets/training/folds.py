@@ -135,7 +135,7 @@ def fold_result(tracks: Sequence[Track], material: "Material", precision: str) -
         {"fold": group.fold, "inner_fold": None, "search_point": t.label, **row} for t in tracks for row in t.history
     ]
     model = packing.arrays(network, packing.rows(network)[-1])
-    diverged = list(kept.values())[-1].status == "diverged"
+    diverged = any(track.status == "diverged" for track in kept.values())
     n_params = sum(p[0].numel() for p in network.parameters())
     frame = pd.concat(tables, ignore_index=True)
     shape = dataclasses.asdict(network.shape)

@@ -19,11 +19,14 @@ from piano_assets.training.members import Group, Track, generator
 from piano_assets.training.smoothing import smoothed, spread_smoothed, true_variance
 from piano_assets.training.sound import bent_log_mel, samples_needed
 
+UNKNOWN_ERROR = 0.1
+"""Standard error of a label of one rater, who has none: a label's own spread."""
+
 ERROR_FLOOR = 0.02
 """Least standard error of a label, a seventh of a rating point: a few raters who happen to agree are not certain."""
 
-PLACES = 6
-CROP, PARTNER, PARTNER_CROP, VARIANT, TEMPO, SHIFT = range(PLACES)
+PLACES = 7
+CROP, VERSION, PARTNER, PARTNER_CROP, VARIANT, TEMPO, SHIFT = range(PLACES)
 """Uniforms that choose and place a crop; behind them come those of `augmentation`."""
 N_UNIFORMS = PLACES + augmentation.N_UNIFORMS
 
@@ -50,7 +53,7 @@ class Material:
         self.sound = Clips.of(data.sound, device) if data.sound else None
         self.variants = [Clips.of(v, device) for v in data.variants]
         self.targets = torch.tensor(data.targets, dtype=torch.float32, device=device)
-        errors = np.where(np.isfinite(data.errors), data.errors, np.nanmedian(data.errors))
+        errors = np.where(np.isfinite(data.errors), data.errors, UNKNOWN_ERROR)
         self.errors = torch.tensor(np.maximum(errors, ERROR_FLOOR), dtype=torch.float32, device=device)
         self._sums = self.clips.sums() if self.clips else None
         self._always_full = self.clips is not None and int(self.clips.n_frames.min()) >= self.crop
@@ -112,7 +115,7 @@ class Material:
         clip = torch.from_numpy(group.train)[order % n]
         touched = torch.ones(wanted, dtype=torch.bool)
         if how.factor:
-            version = order // n if how.longer else torch.randint(how.factor, (wanted,), generator=track.order)
+            version = order // n if how.longer else (uniforms[:, VERSION] * how.factor).long().clamp(max=how.factor - 1)
             # The crop is drawn afresh as in every trial; what makes a version is fixed with it.
             uniforms[:, PARTNER:] = self._fixed(group, how)[clip, version, PARTNER:]
             touched = version > 0

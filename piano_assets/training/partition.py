@@ -13,7 +13,7 @@ import pandas as pd
 from piano_assets.catalogue.trial import Trial, as_dict
 from piano_assets.schemas import TABLES
 from piano_assets.store.checkpoints import checkpoint_folder, work_folder
-from piano_assets.store.parts import Part, Store
+from piano_assets.store.parts import Part, Store, digest
 from piano_assets.training import provenance
 from piano_assets.training.data import (
     TrialData,
@@ -69,7 +69,8 @@ class Partition:
     def __post_init__(self) -> None:
         self.key = part_key(self.trial, self.seed, self.store, self.precision, self.device)
         self.name = part_name(self.trial, self.config, self.seed, self.precision, self.device)
-        self.work = work_folder(self.store.root, self.key)
+        # Two configs may hold one trial, as a user's comparison can: each has a folder of its own.
+        self.work = work_folder(self.store.root, digest(self.key, self.name))
         self.facts = {
             "part_key": self.key,
             "config": self.config,
@@ -106,9 +107,20 @@ class Partition:
         self.results[fold] = dataclasses.replace(result, model=None)
 
     def publish(self) -> RunResult:
-        """Write the parts of a complete partition, `runs` last: from then on it is finished."""
+        """Write the parts of a complete partition, `runs` last: from then on it is finished.
+
+        Where another process has published it meanwhile, that stands.
+
+        Raises:
+            RuntimeError: the models of some folds are gone.
+        """
+        stands = self.store.part("runs", self.name, key=self.key)
+        if stands is not None:
+            return RunResult.of(self.config, self.seed, stands, reused=True)
         results = {fold: self.results[fold] for fold in self.folds}
-        copy_checkpoints(self.work, checkpoint_folder(self.store.root, self.name))
+        kept = copy_checkpoints(self.work, checkpoint_folder(self.store.root, self.name), self.folds)
+        if self.seed == CHECKPOINT_SEED and kept != len(self.folds):
+            raise RuntimeError(f"{self.name}: the models of {len(self.folds) - kept} folds are gone from {self.work}")
         for table, frame in _tables(self.trial, self.config, self.seed, self.repeat, results).items():
             self.store.write(table, frame, key=self.key, name=self.name)
         status = "diverged" if any(r.diverged for r in results.values()) else "finished"

@@ -4,13 +4,16 @@ A fold's folder is renamed into place whole: it holds the fold's result or does 
 a fold that is still training, replaced whole every minute.
 """
 
+import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import safe_open
+from pyarrow import ArrowInvalid
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,6 +23,7 @@ from piano_assets.training.folds import FoldResult
 from piano_assets.training.members import Group, Track
 
 _ROWS, _PREDICTIONS = "fold.json", "predictions.parquet"
+_LOG = logging.getLogger(__name__)
 
 
 def keep_fold(folder: Path, result: FoldResult, record: dict[str, Any] | None) -> None:
@@ -41,18 +45,25 @@ def keep_fold(folder: Path, result: FoldResult, record: dict[str, Any] | None) -
 
 
 def kept_fold(folder: Path) -> FoldResult | None:
-    """Read a fold's result back, without its model; None where the fold was not finished."""
+    """Read a fold's result back, without its model; None where the fold was not finished.
+
+    What a crash of the machine left damaged counts as not finished: training it again gives the same.
+    """
     if not folder.is_dir():
         return None
-    rows = json.loads((folder / _ROWS).read_text())
-    return FoldResult(predictions=pd.read_parquet(folder / _PREDICTIONS), model=None, **rows)
+    try:
+        rows = json.loads((folder / _ROWS).read_text())
+        return FoldResult(predictions=pd.read_parquet(folder / _PREDICTIONS), model=None, **rows)
+    except (ValueError, FileNotFoundError, ArrowInvalid) as error:
+        _LOG.warning("%s is damaged (%s: %s): the fold is trained again", folder, type(error).__name__, error)
+        return None
 
 
-def copy_checkpoints(work: Path, folder: Path) -> int:
-    """Publish the models of finished folds as `<folder>/fold<k>`, all at once. Returns how many there were."""
-    kept = sorted(fold for fold in work.glob("fold*") if (fold / RECORD).is_file())
-    if not kept:
-        return 0
+def copy_checkpoints(work: Path, folder: Path, folds: list[int]) -> int:
+    """Publish the models of all folds as `<folder>/fold<k>`, at once, or none. Returns how many there are."""
+    kept = [work / f"fold{k}" for k in folds if (work / f"fold{k}" / RECORD).is_file()]
+    if len(kept) < len(folds):
+        return len(kept)
     with replaced(folder) as temporary:
         for fold in kept:
             (temporary / fold.name).mkdir()
@@ -77,32 +88,51 @@ def save_state(folder: Path, tracks: list[Track], states: dict[int, dict[str, Te
         if track.status is None:
             tensors |= {f"{i}.state.{name}": value for name, value in states[id(track)].items()}
     lived = {t.label: {name: getattr(t, name) for name in _LIVED} for t in tracks}
+    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    # JSON has no infinity, which best_r is before the first epoch; Python writes and reads it all the same.
+    about = {"lived": json.dumps(lived), "sha256": _sha256(tensors)}
     with published(_state_file(folder)) as temporary:
-        # JSON has no infinity, which best_r is before the first epoch; Python writes and reads it all the same.
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"lived": json.dumps(lived)})
+        save_file(tensors, temporary, about)
 
 
 def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], dict[int, dict[str, Tensor]]]:
-    """(tracks of a group, state by index of those to go on with); new tracks and no states where nothing was kept."""
+    """(tracks of a group, state by index of those to go on with); new tracks and no states where nothing was kept.
+
+    A damaged file is nothing kept, with a warning that names it: training from the start gives the same.
+    """
     tracks = [Track.begin(group, label) for label in group.points]
     path = _state_file(folder)
     if not path.is_file():
         return tracks, {}
+    try:
+        with safe_open(path, "pt") as kept:
+            about = kept.metadata()
+            tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - not a dictionary
+        if _sha256(tensors) != about["sha256"]:
+            raise ValueError(f"sha256 is {_sha256(tensors)}, expected {about['sha256']}")
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        _LOG.warning("%s is damaged (%s: %s): the fold starts afresh", path, type(error).__name__, error)
+        return tracks, {}
+    lived = json.loads(about["lived"])
     states: dict[int, dict[str, Tensor]] = {}
-    with safe_open(path, "pt") as kept:
-        lived = json.loads(kept.metadata()["lived"])
-        names = list(kept.keys())
-        for i, track in enumerate(tracks):
-            for name, value in lived[track.label].items():
-                setattr(track, name, value)
-            track.order.set_state(kept.get_tensor(f"{i}.order"))
-            if f"{i}.best" in names:
-                track.best = kept.get_tensor(f"{i}.best").to(device)
-            prefix = f"{i}.state."
-            mine = {n.removeprefix(prefix): kept.get_tensor(n).to(device) for n in names if n.startswith(prefix)}
-            if mine:
-                states[i] = mine
+    for i, track in enumerate(tracks):
+        for name, value in lived[track.label].items():
+            setattr(track, name, value)
+        track.order.set_state(tensors[f"{i}.order"])
+        if f"{i}.best" in tensors:
+            track.best = tensors[f"{i}.best"].to(device)
+        prefix = f"{i}.state."
+        mine = {n.removeprefix(prefix): value.to(device) for n, value in tensors.items() if n.startswith(prefix)}
+        if mine:
+            states[i] = mine
     return tracks, states
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode() + tensors[name].numpy().tobytes())
+    return found.hexdigest()
 
 
 def drop_state(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from piano_assets.catalogue.trial import Trial, as_dict
 from piano_assets.store.parts import Store, digest
+from piano_assets.training import provenance
 from piano_assets.training.check import check
 from piano_assets.training.data import TrialData, done, load, part_names
 from piano_assets.training.folds import FoldResult, fit_tabular
@@ -60,8 +61,12 @@ def run_batch(
         what came of each partition that did not fail, in the order of `items`.
     Raises:
         IllegalTrial: a name that no registry has. FileNotFoundError: a part that a trial reads is missing.
+        ValueError: an unknown precision.
     """
-    items = list(items)
+    if precision not in provenance.PRECISIONS:
+        raise ValueError(f"precision={precision!r} must be one of {provenance.PRECISIONS}")
+    provenance.git_state()  # now: the checkout may be edited while this runs
+    items = list(dict.fromkeys(items))
     results: dict[tuple[str, int], RunResult] = {}
 
     def finished(result: RunResult) -> None:
@@ -167,13 +172,18 @@ def _train_networks(
         fold_done(partition)
 
     for groups in in_step.values():
-        fit_groups(
-            groups,
-            data,
-            device=partitions[0].device,
-            precision=partitions[0].precision,
-            folder_of=lambda g: owner[id(g)].folder(g.fold),
-            on_group=on_group,
-            members=members,
-            save_every_s=save_every_s,
-        )
+        try:
+            fit_groups(
+                groups,
+                data,
+                device=partitions[0].device,
+                precision=partitions[0].precision,
+                folder_of=lambda g: owner[id(g)].folder(g.fold),
+                on_group=on_group,
+                members=members,
+                save_every_s=save_every_s,
+            )
+        except (ValueError, OSError, RuntimeError) as error:  # out of memory is a RuntimeError
+            for partition in {id(owner[id(g)]): owner[id(g)] for g in groups}.values():
+                if not partition.complete:
+                    failed(partition.config, partition.seed, error)

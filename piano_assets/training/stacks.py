@@ -4,6 +4,7 @@ The unit is a group (one fold of one trial and seed with its search): its member
 here before something trains: the planner asks `stack_key` in processes that never do.
 """
 
+import itertools
 import os
 import threading
 import time
@@ -49,6 +50,7 @@ def members_that_fit(group: "Group", n_params: int, n_tokens: int, device: str) 
     import torch
 
     free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch, free for us
     return max(1, int(SHARE_OF_MEMORY * free / bytes_of_member(group, n_params, n_tokens)))
 
 
@@ -131,7 +133,8 @@ def _fit_stacks(groups: Sequence["Group"], work: _Work, size: int) -> None:
 
     todo = list(groups)
     while todo:
-        n = max(1, size // len(todo[0].points))
+        counts = itertools.accumulate(len(group.points) for group in todo)
+        n = max(1, sum(count <= size for count in counts))
         now, todo = todo[:n], todo[n:]
         try:
             _fit_stack(now, work)
@@ -139,11 +142,13 @@ def _fit_stacks(groups: Sequence["Group"], work: _Work, size: int) -> None:
             if len(now) == 1:
                 raise
             # Half as many: each group goes on from its last saved state. Those handed over are not in `now` any more.
-            todo, size = now + todo, max(1, (len(now) // 2) * len(now[0].points))
+            todo, size = now + todo, sum(len(group.points) for group in now) // 2
 
 
 def _fit_side_by_side(groups: Sequence["Group"], work: _Work) -> None:
     """A group on each core, with one thread for its products: two cores gain little from sharing one small product.
+
+    One thread always, also where fewer groups are left than cores, so that a resumed run adds up in the same order.
 
     Raises:
         BaseException: the first that a group raised; the others leave off at their next epoch.
@@ -151,8 +156,9 @@ def _fit_side_by_side(groups: Sequence["Group"], work: _Work) -> None:
     import torch
 
     cores = torch.get_num_threads()
-    at_once = min(cores, len(groups))
-    torch.set_num_threads(max(1, cores // at_once))
+    need = bytes_of_member(groups[0], *_size_of(groups[0], work.material)) * len(groups[0].points)
+    at_once = max(1, min(cores, len(groups), int(SHARE_OF_MEMORY * free_memory() / need)))
+    torch.set_num_threads(1)
 
     def fit_one(group: "Group") -> None:
         try:
@@ -175,8 +181,20 @@ def _fit_side_by_side(groups: Sequence["Group"], work: _Work) -> None:
         raise error
 
 
+def free_memory() -> int:
+    """Memory in bytes that the system could still give, caches counted as free; as Linux says it, else all pages."""
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.is_file() else []:
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def _repeatable(device: str) -> None:
-    """Ask CUDA for kernels that add up in one order: same part key, same predictions. Processors do so anyway."""
+    """Ask CUDA for kernels that add up in one order, where it has such: same part key, same predictions.
+
+    torch's memory-efficient attention only warns that it has none; what it moves is a last bit of a gradient.
+    """
     if device.startswith("cuda"):
         import torch
 
