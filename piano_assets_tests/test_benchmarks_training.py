@@ -158,6 +158,34 @@ def test_busy_time_counts_overlaps_once():
     assert device.busy_seconds([]) == 0
 
 
+def test_kernels_are_timed_and_named():
+    a = torch.randn(300, 300)
+    busy, costly = device.kernels(lambda: [torch.mm(a, a) for _ in range(5)], "cpu")
+    calls = {name: n for name, _, n in costly}
+    assert calls["aten::mm"] == 5
+    assert busy == pytest.approx(sum(s for name, s, _ in costly if name == "aten::mm"), rel=0.5)
+
+
+def test_the_use_of_a_device_is_counted_operations_over_time(store, monkeypatch):
+    monkeypatch.setattr(device, "matmul_rate", lambda _: 1e9)
+    scene = scene_of(store)
+    ways = {"one after another": lambda first: systems.stack(scene, first, 1)[0]}
+    took = systems.Timed(members=4, start_s=0, train_s=2, eval_s=1, processor_s=3, host_mb=1, device_mb=0)
+    got = training.use_of(scene, {"one after another": [took]}, ways)
+    group = scene.groups[0]
+    network = Network(group.encoder, Shape(width=128, crop=group.crop))
+    step, prediction = device.flops(network, torch.zeros(1, 1, group.crop, 128))
+    want = 4 * (group.steps * group.batch_size * step + scene.n_windows(scene.groups) * prediction) / 3
+    used = got["systems"]["one after another"]
+    assert used["share_of_matmul_rate"] == pytest.approx(want / 1e9, rel=1e-3)
+    assert 0 <= used["share_of_time_the_gpu_waits"] < 1
+
+
+def test_the_rate_of_products_is_that_of_their_operations():
+    # Whatever this machine is: between a billion and a quadrillion operations a second.
+    assert 1e9 < device.matmul_rate("cpu", n=128, repeats=3) < 1e15
+
+
 def test_peaks_start_anew():
     device.forget_peaks("cpu")
     before, on_device = device.peaks("cpu")
