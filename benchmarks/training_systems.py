@@ -99,7 +99,7 @@ def set_scene(trial: Trial, store: Store, n: int, share: float, device: str, pre
 
 def stack(scene: Scene, first: int, size: int) -> tuple[Timed, list[Track]]:
     """Train `size` members from number `first` on as one stack, as `stacks.fit_groups` does on CUDA."""
-    stacks._repeatable(scene.device)
+    stacks.repeatable(scene.device)
     begun = begin(scene)
     with judging_noted(scene.device) as noted:
         tracks, ended, thread = trained(scene, first, size)

@@ -92,7 +92,7 @@ def fit_groups(
     """
     from piano_assets.training.material import Material
 
-    _repeatable(device)
+    repeatable(device)
     work = _Work(Material(data, groups, device), precision, folder_of, on_group, save_every_s)
     if members is None and not device.startswith("cuda"):
         _fit_side_by_side(groups, work)
@@ -190,7 +190,7 @@ def free_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _repeatable(device: str) -> None:
+def repeatable(device: str) -> None:
     """Ask CUDA for kernels that add up in one order, where it has such: same part key, same predictions.
 
     torch's memory-efficient attention only warns that it has none; what it moves is a last bit of a gradient.
