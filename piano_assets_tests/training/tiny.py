@@ -4,6 +4,7 @@ Labels follow three hidden numbers of each clip, which features show all, the lo
 and note events the second.
 """
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from piano_assets.catalogue.trial import Encoder, Inputs, Optimisation, Tabular,
 from piano_assets.dimensions import NAMES
 from piano_assets.features.variants import part_of, variants
 from piano_assets.store.parts import Store
+from piano_assets.training.data import TrialData
 
 N_CLIPS, N_FOLDS, N_REPEATS, N_FEATURES = 60, 3, 2, 6
 UNLABELLED = "clip_07"
@@ -53,13 +55,23 @@ def build_store(root: Path) -> Store:
     frames = rng.normal(size=(n_frames.sum(), 128)) * 10 - 50
     frames[:, :40] += 10 * np.repeat(hidden[:, 0], n_frames)[:, None]
     _sequence(store, "log_mel_128.modal", n_frames, frames.astype(np.float16))
-    for variant in variants(*BENT):
-        _sequence(store, part_of("log_mel_128", variant, "modal"), n_frames, frames.astype(np.float16))
+    for i, variant in enumerate(variants(*BENT), start=1):
+        # Told apart from the plain frames by their level, and shorter.
+        kept = np.concatenate([np.arange(n) >= i for n in n_frames])
+        _sequence(store, part_of("log_mel_128", variant, "modal"), n_frames - i, (frames[kept] + i).astype(np.float16))
     _sequence(store, "waveform.modal", n_frames, rng.normal(size=(n_frames.sum(), 441), scale=3000).astype(np.int16))
     n_notes = rng.integers(20, 90, N_CLIPS)
     events = rng.normal(size=(n_notes.sum(), EVENT_COLUMNS)) + np.repeat(hidden[:, 1], n_notes)[:, None]
     _sequence(store, "note_events.midi", n_notes, events.astype(np.float32))
     return store
+
+
+def with_errors(data: TrialData) -> TrialData:
+    """The same data with standard errors no two of which are alike; one rater's labels have none."""
+    rng = np.random.default_rng(6)
+    errors = rng.uniform(0.01, 0.12, data.targets.shape)
+    errors[np.isnan(data.targets) | (rng.random(errors.shape) < 0.05)] = np.nan
+    return dataclasses.replace(data, errors=errors)
 
 
 def _sequence(store: Store, name: str, n_frames: np.ndarray, frames: np.ndarray) -> None:
