@@ -22,10 +22,8 @@ BENDS = {"augmentation.time_stretch": BENT[0], "augmentation.pitch_shift": BENT[
 ARMS = {
     "reference": LONG,
     "rater_weighted": vary(LONG, {"optimisation.loss": "rater_weighted"}),
-    "label_smoothing": vary(LONG, {"optimisation.label_smoothing": 0.3}),
     "spread_smoothing": vary(LONG, {"optimisation.spread_smoothing": True}),
     "c_mixup": vary(LONG, {"augmentation.c_mixup": 1.0}),
-    "mixup": vary(LONG, {"augmentation.mixup": 1.0}),
     "top_k": vary(HYBRID, {"budget": "full", "inputs.top_k": 3}),
     "calibrated": vary(LONG, {"optimisation.loss": "correlation"}),
     "bent": vary(LONG, BENDS),
