@@ -167,7 +167,7 @@ def test_an_untouched_version_is_the_unbent_sound(store):
 
 def test_mixtures_with_partners_that_end_sooner_or_later(store):
     mixed = vary(LONG, {"augmentation.mixup": 0.4, "augmentation.cutmix": 0.4})
-    data, material, tracks = begun(store, mixed)
+    data, material, tracks = begun(store, mixed, vary(mixed, {"optimisation.label_smoothing": 0.5}))
     group = tracks[0].group
     short, long = ends(data, group)
     # mixup with a shorter and a longer partner, neither, CutMix with a shorter and a longer one, and one left untouched
@@ -183,9 +183,12 @@ def test_mixtures_with_partners_that_end_sooner_or_later(store):
     n, place = len(group.train), {c: i for i, c in enumerate(group.train)}
     steps = [(place[b] - place[a] - 1) % n for a, b in zip(own, other, strict=True)]
     u[0, :, PARTNER] = (torch.tensor(steps) + 0.5) / (n - 1)
-    x, mask, target = batch_of(material, tracks, own[None], u, np.arange(6)[None] < 5)
+    both = np.stack([own, own])
+    touched = np.stack([np.arange(6) < 5] * 2)
+    x, mask, target = batch_of(material, tracks, both, u.expand(2, -1, -1), touched)
 
-    y = data.targets.astype(np.float32)
+    y = data.targets
+    labels = [y, 0.5 * y + 0.5 * y[group.train].mean(0)]
     box = np.zeros((CROP_FRAMES, 128), bool)
     box[25:75, 32:96] = True
     for b in range(6):
@@ -196,9 +199,11 @@ def test_mixtures_with_partners_that_end_sooner_or_later(store):
         else:
             want = np.where(box, theirs, mine) if b in (3, 4) else 0.75 * mine + 0.25 * theirs
             want_mask, weight = real | real_theirs, 0.75
-        np.testing.assert_allclose(x[0, b], want, **CLOSE, err_msg=str(b))
-        np.testing.assert_array_equal(mask[0, b], want_mask)
-        np.testing.assert_allclose(target[0, b], weight * y[own[b]] + (1 - weight) * y[other[b]], rtol=0, atol=1e-6)
+        for i, learned in enumerate(labels):
+            np.testing.assert_allclose(x[i, b], want, **CLOSE, err_msg=str(b))
+            np.testing.assert_array_equal(mask[i, b], want_mask)
+            label = weight * learned[own[b]] + (1 - weight) * learned[other[b]]
+            np.testing.assert_allclose(target[i, b], label, rtol=0, atol=1e-6)
     assert mask[0, 0].sum() == CROP_FRAMES
     assert mask[0, 1].sum() == CROP_FRAMES, "a mixture ends with the longer of the two"
 
