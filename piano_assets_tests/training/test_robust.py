@@ -181,6 +181,22 @@ def test_a_failing_bundle_leaves_the_others_alone(store, monkeypatch, error, mem
         run_batch(items, store, members=members)
 
 
+def test_a_partition_that_was_complete_when_its_bundle_failed_did_not_fail(store, monkeypatch):
+    real = loop.fit
+
+    def breaks(tracks, *rest, **more):
+        if tracks[0].group.config == "late":
+            raise OSError(28, "No space left on device")
+        return real(tracks, *rest, **more)
+
+    monkeypatch.setattr(loop, "fit", breaks)
+    failed = []
+    items = [("early", AST, 0), ("late", vary(AST, {"optimisation.loss": "huber"}), 0)]
+    results = run_batch(items, store, members=1, on_failure=lambda which, _: failed.append(which))
+    assert failed == ["late|0"]
+    assert [(r.config, r.status) for r in results] == [("early", "finished")]
+
+
 def test_a_full_disk_keeps_what_was_published_before(store, monkeypatch):
     real = partition.keep_fold
 
