@@ -258,6 +258,7 @@ def test_models_that_are_gone_are_not_published_around(store):
     with pytest.raises(RuntimeError, match="the models of 1 folds are gone"):
         one.publish()
     assert done(RIDGE, "ridge", 0, store) is None
+    assert not (store.root / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("members", [None, 100])
@@ -283,6 +284,20 @@ def test_two_configs_with_one_trial_each_keep_their_models(store, members):
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
     for result in results:
         assert_all_models(store, result.part_name)
+
+
+def test_configs_with_one_trial_do_not_take_each_others_folds(store):
+    def kill_after_second(_, n_done, __):
+        if n_done == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_trial(RIDGE, "ridge", 0, store, on_fold=kill_after_second)
+    steps = []
+    for config in ("twin", "ridge"):
+        result = run_trial(RIDGE, config, 0, store, on_fold=lambda which, n, _: steps.append((which, n)))
+        assert_all_models(store, result.part_name)
+    assert steps == [("twin|0", 1), ("twin|0", 2), ("twin|0", 3), ("ridge|0", 3)]
 
 
 @pytest.mark.parametrize("trial", [AST, RIDGE], ids=lambda t: t.family)
