@@ -10,8 +10,9 @@ from typing import Any
 
 import dagster as dg
 
-from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console
-from piano_assets.defs.planner import SEEDS, Task, tasks_of
+from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console, progress
+from piano_assets.defs.features import make_sequence, sequences_of
+from piano_assets.defs.planner import SEEDS, Task, missing, tasks_of
 from piano_assets.store.parts import Part, Store
 
 GROUP = "training"
@@ -28,8 +29,12 @@ DESCRIPTIONS = {
 }
 
 
-def train(context: Any, store: Store, tasks: Iterable[Task], log: Callable[[dg.AssetMaterialization], None]) -> None:
+def train(
+    context: Any, piano: PianoData, partitions: Iterable[str], log: Callable[[dg.AssetMaterialization], None]
+) -> None:
     """Train what is missing and log each partition as it stands; go on after a failure, and name the failed at the end.
+
+    Spectrograms, note events and renderings that the trials read and the corpus lacks are made first.
 
     Raises:
         dagster.Failure: some partitions failed.
@@ -39,7 +44,10 @@ def train(context: Any, store: Store, tasks: Iterable[Task], log: Callable[[dg.A
     from piano_assets.training.provenance import precision_that_gains
     from piano_assets.training.run import RunResult, run_batch
 
-    tasks = list(tasks)
+    store = piano.store()
+    tasks = tasks_of(partitions, store)
+    for name in sequences_of(task.trial for task in missing(store, tasks)):
+        make_sequence(store, name, piano.renderings, lambda what: progress(context, what))
     of = {(t.config, t.seed): t for t in tasks}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     stood: list[str] = []
@@ -110,7 +118,7 @@ def _spec(name: str) -> dg.AssetSpec:
 )
 def trials(context: dg.AssetExecutionContext, piano: PianoData):
     """Train the selected configurations and seeds."""
-    train(context, piano.store(), tasks_of(str(k) for k in context.partition_keys), context.log_event)
+    train(context, piano, [str(k) for k in context.partition_keys], context.log_event)
     yield from ()
 
 
@@ -123,7 +131,7 @@ class Batch(dg.Config):
 @dg.op(pool="gpu", tags={"kind": "training"})
 def train_batch(context: dg.OpExecutionContext, piano: PianoData, config: Batch) -> None:
     """Train one batch of partitions; those whose parts stand are reused in milliseconds."""
-    train(context, piano.store(), tasks_of(config.partitions), context.log_event)
+    train(context, piano, config.partitions, context.log_event)
 
 
 @dg.job(

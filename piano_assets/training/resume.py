@@ -7,12 +7,12 @@ a fold that is still training, replaced whole every minute.
 import hashlib
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pyarrow import ArrowInvalid
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -54,7 +54,7 @@ def kept_fold(folder: Path) -> FoldResult | None:
     try:
         rows = json.loads((folder / _ROWS).read_text())
         return FoldResult(predictions=pd.read_parquet(folder / _PREDICTIONS), model=None, **rows)
-    except (ValueError, FileNotFoundError, ArrowInvalid) as error:
+    except (ValueError, TypeError, OSError) as error:  # OSError: pyarrow says so of a broken footer
         _LOG.warning("%s is damaged (%s: %s): the fold is trained again", folder, type(error).__name__, error)
         return None
 
@@ -68,8 +68,16 @@ def copy_checkpoints(work: Path, folder: Path, folds: list[int]) -> int:
         for fold in kept:
             (temporary / fold.name).mkdir()
             for name in (RECORD, json.loads((fold / RECORD).read_text())["file"]):
-                shutil.copy(fold / name, temporary / fold.name / name)
+                _link(fold / name, temporary / fold.name / name)
     return len(kept)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for the same bytes, as the work folder goes away next; a copy where the file system has no such."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
 
 
 _LIVED = ("history", "best_r", "best_epoch", "status", "reason")
@@ -87,10 +95,10 @@ def save_state(folder: Path, tracks: list[Track], states: dict[int, dict[str, Te
             tensors[f"{i}.best"] = track.best
         if track.status is None:
             tensors |= {f"{i}.state.{name}": value for name, value in states[id(track)].items()}
-    lived = {t.label: {name: getattr(t, name) for name in _LIVED} for t in tracks}
+    lived = json.dumps({t.label: {name: getattr(t, name) for name in _LIVED} for t in tracks})
     tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
     # JSON has no infinity, which best_r is before the first epoch; Python writes and reads it all the same.
-    about = {"lived": json.dumps(lived), "sha256": _sha256(tensors)}
+    about = {"lived": lived, "sha256": _sha256(tensors, lived)}
     with published(_state_file(folder)) as temporary:
         save_file(tensors, temporary, about)
 
@@ -108,8 +116,8 @@ def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], di
         with safe_open(path, "pt") as kept:
             about = kept.metadata()
             tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - not a dictionary
-        if _sha256(tensors) != about["sha256"]:
-            raise ValueError(f"sha256 is {_sha256(tensors)}, expected {about['sha256']}")
+        if _sha256(tensors, about["lived"]) != about["sha256"]:
+            raise ValueError(f"sha256 is {_sha256(tensors, about['lived'])}, expected {about['sha256']}")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         _LOG.warning("%s is damaged (%s: %s): the fold starts afresh", path, type(error).__name__, error)
         return tracks, {}
@@ -128,8 +136,8 @@ def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], di
     return tracks, states
 
 
-def _sha256(tensors: dict[str, Tensor]) -> str:
-    found = hashlib.sha256()
+def _sha256(tensors: dict[str, Tensor], lived: str) -> str:
+    found = hashlib.sha256(lived.encode())
     for name in sorted(tensors):
         found.update(name.encode() + tensors[name].numpy().tobytes())
     return found.hexdigest()

@@ -101,12 +101,13 @@ def test_results_are_requested_once_after_a_batch_and_not_when_nothing_changed(g
 
 
 @pytest.mark.xdist_group("graph")
-def test_one_failed_partition_is_named_and_the_others_go_on(graph: Graph):
+def test_one_failed_partition_is_named_and_the_others_go_on(graph: Graph, monkeypatch):
     three = tasks(graph.store, {"family.ridge": 3})
     three[1] = dataclasses.replace(three[1], trial=vary(three[1].trial, {"model.settings.colour": 1.0}))
+    monkeypatch.setattr("piano_assets.defs.training.tasks_of", lambda *_: three)
     logged = []
     with pytest.raises(dg.Failure, match=r"1 of 3 partitions failed: family\.ridge\|1: IllegalTrial: .*colour"):
-        train(dg.build_op_context(), graph.store, three, logged.append)
+        train(dg.build_op_context(), graph.piano, [], logged.append)
     assert {e.partition for e in logged} == {"family.ridge|0", "family.ridge|2"}
 
 

@@ -25,9 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:n_quantiles")
 DEEP = vary(AST, {"model.depth": 2})
 CONFIG = "ast.reference@smoke"
 
-HISTORY_UNGUARDED = pytest.mark.xfail(strict=True, reason="a state's digest covers its tensors, not what was lived")
-KINDS_UNCAUGHT = pytest.mark.xfail(strict=True, reason="damage that shows as TypeError or OSError is not caught")
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
@@ -78,8 +75,8 @@ def flipped(data: bytes, at: int) -> bytes:
         pytest.param(lambda b: b"", id="emptied"),
         pytest.param(lambda b: flipped(b, len(b) - 9), id="tensor"),
         pytest.param(lambda b: flipped(b, b.index(b"sha256") + 12), id="digest"),
-        pytest.param(lambda b: flipped(b, b.index(b"valid_r") + 3), id="row_name", marks=HISTORY_UNGUARDED),
-        pytest.param(lambda b: flipped(b, b.index(b"history")), id="field_name", marks=HISTORY_UNGUARDED),
+        pytest.param(lambda b: flipped(b, b.index(b"valid_r") + 3), id="row_name"),
+        pytest.param(lambda b: flipped(b, b.index(b"history")), id="field_name"),
     ],
 )
 def test_a_damaged_state_is_named_and_its_fold_starts_afresh(store, whole, monkeypatch, caplog, damage):
@@ -126,11 +123,11 @@ def footer(data: bytes) -> int:
     [
         pytest.param("fold.json", lambda b: b[: len(b) // 2], id="rows_cut"),
         pytest.param("fold.json", lambda b: b"", id="rows_emptied"),
-        pytest.param("fold.json", lambda b: b.replace(b"n_params", b"o_params"), id="rows_name", marks=KINDS_UNCAUGHT),
+        pytest.param("fold.json", lambda b: b.replace(b"n_params", b"o_params"), id="rows_name"),
         pytest.param("predictions.parquet", lambda b: b[: len(b) // 2], id="cut"),
         pytest.param("predictions.parquet", lambda b: b"", id="emptied"),
-        pytest.param("predictions.parquet", lambda b: spoilt(b, footer(b)), id="footer", marks=KINDS_UNCAUGHT),
-        pytest.param("predictions.parquet", lambda b: spoilt(b, 4), id="page_header", marks=KINDS_UNCAUGHT),
+        pytest.param("predictions.parquet", lambda b: spoilt(b, footer(b)), id="footer"),
+        pytest.param("predictions.parquet", lambda b: spoilt(b, 4), id="page_header"),
     ],
 )
 def test_a_damaged_fold_is_trained_again(store, whole, caplog, name: str, damage: Callable[[bytes], bytes]):
