@@ -146,7 +146,7 @@ def _fit_stacks(groups: Sequence["Group"], work: _Work, size: int) -> None:
 
 
 def _fit_side_by_side(groups: Sequence["Group"], work: _Work) -> None:
-    """A group on each core, with one thread for its products: two cores gain little from sharing one small product.
+    """A group on each core, with one thread for its products: no operation waits for a core that is busy elsewhere.
 
     One thread always, also where fewer groups are left than cores, so that a resumed run adds up in the same order.
 
