@@ -98,7 +98,6 @@ def fold_result(tracks: Sequence[Track], material: "Material", precision: str) -
     import torch
 
     from piano_assets.models import packing
-    from piano_assets.models.network import Network
     from piano_assets.training.loop import begin, predict
     from piano_assets.training.losses import SCALE_FREE, calibration
 
@@ -108,16 +107,17 @@ def fold_result(tracks: Sequence[Track], material: "Material", precision: str) -
     chosen = max(searched, key=lambda label: by_label[label].best_r) if searched else None
     kept = {FIXED: by_label[group.own]} | ({TUNED: by_label[chosen]} if chosen else {})
     # A member that diverged in its first epoch is what it was at the start: the training mean.
-    network = begin(list(kept.values()), material)
+    members_kept = list(kept.values())
+    network = begin(members_kept, material)
     start = packing.rows(network)
-    best = [start[i] if t.best is None else t.best for i, t in enumerate(kept.values())]
+    best = [start[i] if t.best is None else t.best for i, t in enumerate(members_kept)]
     packing.load_rows(network, torch.stack(best))
     network.eval()
-    features = material.features(network, list(kept.values()))
-    if any(t.optimisation.loss in SCALE_FREE for t in kept.values()):
+    features = material.features(network, members_kept)
+    if any(t.optimisation.loss in SCALE_FREE for t in members_kept):
         preds = predict(network, material, features, [group.valid] * len(kept), precision)
         truth = material.targets[torch.from_numpy(group.valid).to(material.device)]
-        for i, track in enumerate(kept.values()):
+        for i, track in enumerate(members_kept):
             if track.optimisation.loss in SCALE_FREE:
                 slope, intercept = calibration(preds[i], truth)
                 network.target_mean[i] = intercept + slope * network.target_mean[i]
@@ -129,13 +129,12 @@ def fold_result(tracks: Sequence[Track], material: "Material", precision: str) -
             _table(group.fold, material.data.clips[rows], role, tuning, pred.cpu().numpy())
             for tuning, pred in zip(kept, preds, strict=True)
         ]
-    assert isinstance(network, Network)
     members = [_member(group.fold, t.label, t.status or "finished", t.best_epoch, t.reason) for t in tracks]
     history = [
         {"fold": group.fold, "inner_fold": None, "search_point": t.label, **row} for t in tracks for row in t.history
     ]
     model = packing.arrays(network, packing.rows(network)[-1])
-    diverged = any(track.status == "diverged" for track in kept.values())
+    diverged = any(track.status == "diverged" for track in members_kept)
     n_params = sum(p[0].numel() for p in network.parameters())
     frame = pd.concat(tables, ignore_index=True)
     shape = dataclasses.asdict(network.shape)

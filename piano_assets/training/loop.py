@@ -62,9 +62,9 @@ def fit(
     optimizer = AdamW(flat)
     resume(network, optimizer, states)
     noise = noise_of(active, device)
+    features, labels = material.features(network, active), material.labels(active)
     while active:
         network.train()
-        features, labels = material.features(network, active), material.labels(active)
         epoch = material.epoch(active)
         steps = epoch.clip.shape[1]
         rates, momenta = rates_of(active, steps, device)
@@ -97,10 +97,11 @@ def fit(
         if len(going) < len(active):
             active = [active[i] for i in going]
             if active:
-                network = rebuilt(network, active, material, state[going])
+                network = rebuilt(network, active, state[going])
                 flat = packing.pack(network)
                 optimizer.keep(flat, torch.tensor(going, device=device))
                 noise = noise.keep(going)
+                features, labels = None if features is None else features[going], labels[going]
 
 
 def begin(active: Sequence[Track], material: Material) -> Network:
@@ -114,10 +115,9 @@ def begin(active: Sequence[Track], material: Material) -> Network:
     return network
 
 
-def rebuilt(network: Network, active: Sequence[Track], material: Material, rows: Tensor) -> Network:
+def rebuilt(network: Network, active: Sequence[Track], rows: Tensor) -> Network:
     """The network of fewer members, in the states given."""
-    group = active[0].group
-    smaller = Network(group.encoder, network.shape, len(active)).to(material.device)
+    smaller = Network(active[0].group.encoder, network.shape, len(active)).to(rows.device)
     packing.load_rows(smaller, rows)
     return smaller
 

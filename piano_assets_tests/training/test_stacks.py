@@ -39,8 +39,9 @@ ARMS = {
     "c_mixup": {"augmentation.c_mixup": 0.8},
     "versions": {"augmentation.spec_augment": 0.7, "augmentation.factor": 3},
 }
-RERENDERED = {"time_stretch": BENT[0], "pitch_shift": BENT[1], "rerender": True}
 """Arms that differ in scalars, loss, schedule or augmentation: they train in one stack."""
+
+RERENDERED = {"time_stretch": BENT[0], "pitch_shift": BENT[1], "rerender": True}
 
 
 @pytest.fixture(scope="module")
