@@ -6,6 +6,7 @@ hold the mathematics; a class of the same name keeps a kind's settings and what 
 """
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -153,7 +154,11 @@ def _softmax_attention(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> 
     if keep is not None and keep.dim() > 2:
         keep = keep.expand(*leading, *keep.shape[-3:]).reshape(-1, *keep.shape[-3:])
     q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu":  # torch's fused kernel steps back in float32
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        out = (scores if keep is None else scores.masked_fill(~keep, -math.inf)).softmax(-1) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
     return out.reshape(*leading, *out.shape[1:])
 
 
