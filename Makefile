@@ -43,7 +43,9 @@ bench: install  ## every speed claim beside its peer; results in benchmarks/resu
 	$(BIN)/python -m benchmarks.symbolic_features $(CORPUS_DIR)
 	$(BIN)/python -m benchmarks.audio_features --audio data/percepiano/renderings/modal
 	$(BIN)/python -m benchmarks.rendering speed --midi $(CORPUS_DIR)/virtuoso/data/all_2rounds
+	$(BIN)/python -m benchmarks.attention
 	$(BIN)/python -m benchmarks.training --data data/percepiano
+	PIANO_PRECISION=bfloat16 $(BIN)/python -m benchmarks.training --data data/percepiano
 
 clean:  ## remove the environment and caches; data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .numba_cache

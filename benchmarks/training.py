@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result |= measure(scene, sizes, given.repeats, given.workers or WORKERS[kind])
     result["goals"] = goals(result, given.device)
     result["took_s"] = round(time.perf_counter() - started)
-    label = "; ".join([f"{given.config}@{given.budget}", *given.change])
+    label = "; ".join([f"{given.config}@{given.budget}", precision, *given.change])
     path = given.results / f"training_{kind}.json"
     kept = json.loads(path.read_text()) if path.is_file() else {}
     given.results.mkdir(exist_ok=True, parents=True)

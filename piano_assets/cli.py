@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from piano_assets.catalogue.comparisons import TABULAR_BUDGETS
 from piano_assets.catalogue.trial import BUDGETS
 from piano_assets.store.location import open_store
 
@@ -113,6 +114,29 @@ def sweep(names: tuple[str, ...], seeds: int | None, reference: str | None, halv
 
 
 @main.command()
+@click.argument("names", nargs=-1, required=True)
+def ship(names: tuple[str, ...]) -> None:
+    """Copy the finished results of NAMES (as for `sweep`) to results/, to be kept with the code.
+
+    What was shipped before stays while it fits. The quick start trains its own and is left out.
+    """
+    from piano_assets.defs import planner
+    from piano_assets.store.location import SHIPPED
+    from piano_assets.store.parts import Store
+    from piano_assets.store.shipping import TooLarge
+    from piano_assets.store.shipping import ship as copy
+
+    store = _store()
+    try:
+        parts = planner.parts_to_ship(store, names)
+        size = copy(parts, Store(SHIPPED / store.corpus))
+    except (TooLarge, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    n = sum(part.table == "runs" for part in parts)
+    console.print(f"{n} partitions in {SHIPPED / store.corpus}, {size:.1f} MB")
+
+
+@main.command()
 @click.argument("names", nargs=-1)
 @click.pass_context
 def comparisons(context: click.Context, names: tuple[str, ...]) -> None:
@@ -139,7 +163,7 @@ def comparisons(context: click.Context, names: tuple[str, ...]) -> None:
 
 @main.command()
 def smoke() -> None:
-    """Train every config for two epochs on eight clips (networks), on a small synthetic corpus in data/smoke."""
+    """Train every config for two epochs (networks) on eight clips, on a small synthetic corpus in data/smoke."""
     from piano_assets.corpus.synthetic import write_synthetic
     from piano_assets.defs import planner
 
@@ -148,7 +172,7 @@ def smoke() -> None:
     if not (store.root / "source").is_dir():
         # The smallest corpus that every split of the catalogue can be made of: PercePiano's own needs ten players.
         write_synthetic(store.root / "source", n_excerpts=6, n_performers=10)
-    wanted = [c for c, t in planner.known(store).trials.items() if t.optimisation is None or t.budget == "smoke"]
+    wanted = [config for config, trial in planner.known(store).trials.items() if trial.budget == "smoke"]
     _stages("synthetic", lambda: planner.owed(store, wanted, 1))
 
 
@@ -278,7 +302,7 @@ def _print_comparison(known: "Catalogue", of: "Comparison", n_params: "Callable[
             _count(of.claims.get(arm)),
             ", ".join(f"{len(values)} x {field.rpartition('.')[2]}" for field, values in trial.search),
             "yes" if trial.augmentation.bends_sound else "",
-            "full" if trial.optimisation is None else " ".join(BUDGETS),
+            " ".join(TABULAR_BUDGETS if trial.optimisation is None else BUDGETS),
         )
     console.print(table)
 

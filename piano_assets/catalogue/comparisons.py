@@ -21,6 +21,8 @@ COMPARISONS: tuple[Comparison, ...] = (
     *features.COMPARISONS,
     *training.COMPARISONS,
 )
+TABULAR_BUDGETS = ("full", "smoke")
+"""Budgets that a tabular model knows: it is cheap enough to stand beside reduced networks at `full`."""
 SHOWN_BUDGETS = ("full", "reduced")
 """Budgets at which a comparison is one; `smoke` only shows that everything runs."""
 
@@ -73,20 +75,21 @@ class Catalogue:
         return differences(self.full[self._made[1][of.name][arm]], self.full[of.reference])
 
     def views(self, *budgets: str) -> Iterator[tuple[str, Comparison, str]]:
-        """(name, comparison, budget): each at `full` by its own name; with networks, `<name>@<budget>` too.
+        """(name, comparison, budget): at `full` by its own name, else `<name>@<budget>`; each budget that an arm knows.
 
         Budgets are those at which a comparison is one, unless others are named.
         """
         for one in self.comparisons:
             trials = [self.full[one.reference], *(trial for _, trial in self.arms(one).values())]
             neural = any(trial.optimisation is not None for trial in trials)
-            for budget in (budgets or SHOWN_BUDGETS) if neural else ("full",):
-                yield one.name if budget == "full" else f"{one.name}@{budget}", one, budget
+            for budget in budgets or SHOWN_BUDGETS:
+                if neural or budget in TABULAR_BUDGETS:
+                    yield one.name if budget == "full" else f"{one.name}@{budget}", one, budget
 
 
 def at_budget(config: str, trial: Trial, budget: str) -> tuple[str, Trial]:
-    """(config, trial) at another training budget. Tabular models are cheap: they always run at `full`."""
-    if trial.optimisation is None or budget == trial.budget:
+    """(config, trial) at another training budget, or as it is where it does not know that budget."""
+    if budget == trial.budget or (trial.optimisation is None and budget not in TABULAR_BUDGETS):
         return config, trial
     search = trial.search if BUDGETS[budget].searches else ()
     return f"{config}@{budget}", dataclasses.replace(trial, budget=budget, search=search)

@@ -93,10 +93,9 @@ def sweepable(trial: Trial, cuda: bool) -> bool:
     """Whether a sweep trains it unasked.
 
     Networks at `full` take hours on a CPU: without a GPU they are trained only where they are named. Those at
-    `reduced` stand in for them where they are asked for; those at `smoke` only show that they run.
+    `reduced` stand in for them where they are asked for; what is at `smoke` only shows that it runs.
     """
-    network = trial.optimisation is not None
-    return not network or (trial.budget == "full" and cuda)
+    return trial.budget == "full" and (cuda or trial.optimisation is None)
 
 
 def swept_configs(store: Store | None = None, cuda: bool | None = None) -> list[str]:
@@ -232,8 +231,8 @@ def missing(store: Store, tasks: Iterable[Task]) -> list[Task]:
 def plan(tasks: Iterable[Task], tabular: int = 8, networks: int = 64) -> list[list[Task]]:
     """Batches of at most so many tasks, cheap ones first so that failures show early.
 
-    Tabular tasks of a batch share their family; networks share a stack, so that they train as one program. Networks at
-    small budgets take less than a run costs: their stacks share batches.
+    Tabular tasks of a batch share their family; networks share a stack, so that they train as one program. What has a
+    small budget takes less than a run costs: it shares batches with all else that has one.
     """
     groups: dict[tuple, list[Task]] = {}
     for task in tasks:
@@ -241,10 +240,11 @@ def plan(tasks: Iterable[Task], tabular: int = 8, networks: int = 64) -> list[li
         if isinstance(model, Encoder):
             groups.setdefault((1, model.depth * model.dim**2, family, stack_key(task.trial)), []).append(task)
         else:
-            groups.setdefault((0, 0, family, ""), []).append(task)
+            groups.setdefault((0, task.trial.budget == "full", family, ""), []).append(task)
     batches: list[list[Task]] = []
     for key in sorted(groups):
-        group, size = groups[key], networks if key[0] else tabular
+        group = groups[key]
+        size = networks if key[0] or _small(group) else tabular
         for chunk in (group[i : i + size] for i in range(0, len(group), size)):
             if batches and _small(batches[-1]) and _small(chunk) and len(batches[-1]) + len(chunk) <= size:
                 batches[-1] += chunk
@@ -254,7 +254,7 @@ def plan(tasks: Iterable[Task], tabular: int = 8, networks: int = 64) -> list[li
 
 
 def _small(batch: list[Task]) -> bool:
-    return all(t.trial.optimisation is not None and t.trial.budget != "full" for t in batch)
+    return all(t.trial.budget != "full" for t in batch)
 
 
 def current_parts(store: Store, tasks: Iterable[Task]) -> dict[str, list[Part]]:
@@ -268,6 +268,22 @@ def current_parts(store: Store, tasks: Iterable[Task]) -> dict[str, list[Part]]:
                 if part is not None:
                     found[table].append(part)
     return found
+
+
+def parts_to_ship(store: Store, names: Iterable[str]) -> list[Part]:
+    """What `piano ship` copies: the standing parts of the named configs and comparisons, and what is shipped already.
+
+    Raises:
+        ValueError: a name that is neither, or nothing that stands.
+    """
+    catalogue = known(store)
+    chosen, waiting = chosen_configs(catalogue, names)
+    already = [] if store.shipped is None else [p.name.split("/")[0] for p in Store(store.shipped).parts("runs")]
+    configs = dict.fromkeys(c for c in (*chosen, *waiting, *already) if c in catalogue.trials and c not in QUICKSTART)
+    found = current_parts(store, owed(store, configs, catalogue=catalogue))
+    if not found["runs"]:
+        raise ValueError(f"nothing of {', '.join(names)} is finished (piano sweep {' '.join(names)})")
+    return [part for table in TRIAL_TABLES for part in found[table]]
 
 
 def result_parts(store: Store) -> dict[str, list[Part]]:

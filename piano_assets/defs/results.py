@@ -257,7 +257,7 @@ def leaderboard(piano: PianoData):
     )
 
 
-REPORTED = ("scores", "tests", "leaks", "quarantine", "clips", "labels", "noise_ceiling", "subjects", "trials")
+REPORTED = ("scores", "tests", "leaks", "quarantine", "clips", "labels", "noise_ceiling", "subjects", "trials", "arms")
 
 
 @dg.asset(

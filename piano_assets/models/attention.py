@@ -154,7 +154,7 @@ def _softmax_attention(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> 
     if keep is not None and keep.dim() > 2:
         keep = keep.expand(*leading, *keep.shape[-3:]).reshape(-1, *keep.shape[-3:])
     q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (q, k, v))
-    if q.dtype == torch.bfloat16 and q.device.type == "cpu":  # torch's fused kernel steps back in float32
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu":  # torch's own is slower: benchmarks/attention.py
         scores = q @ k.mT * q.shape[-1] ** -0.5
         out = (scores if keep is None else scores.masked_fill(~keep, -math.inf)).softmax(-1) @ v
     else:

@@ -1,6 +1,5 @@
 """The report: one HTML file that opens without a network."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,29 +38,41 @@ def best_subject(board: pd.DataFrame, split: str = "cluster", rule: str = "clean
 
 
 def result_plots(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
-    """The plots of the best subject of our own protocol, and the learning curves of every network.
+    """The plots of the best subject of our own protocol, and the learning curves of networks.
 
     Args:
-        tables: leaderboard, scores, noise_ceiling, predictions, labels, clips, subjects, history, trials by name.
+        tables: leaderboard, scores, noise_ceiling, predictions, labels, clips, subjects, history, trials and arms.
     """
     plots = []
     subject = best_subject(tables["leaderboard"])
     if subject is not None:
         plots += [_scatter(subject, tables), _bars(subject, tables)]
-    trials = tables["trials"].drop_duplicates("trial").set_index("trial")
-    for (trial, seed), rows in tables["history"].groupby(["trial", "seed"], sort=True):
-        known = trial in trials.index
-        config = str(trials.at[trial, "config"] if known else trial)
-        split = f", split {json.loads(trials.at[trial, 'trial_json'])['split']}" if known else ""
-        plots.append(
-            Plot(
-                f"learning_curves.{config}.{seed}",
-                f"Learning curves: {config}, seed {seed}",
-                "One line per fold and search point; the epoch with the best inner validation r is kept.",
-                learning_curves(rows, f"{config}, seed {seed}{split}"),
-            )
-        )
+    return plots + _curves(tables)
+
+
+def _curves(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
+    """Learning curves: a figure for each comparison with two trained networks or more, and one for all others."""
+    history, others = tables["history"], set(tables["history"]["trial"])
+    note = "Means over folds, seeds and search points. Of each member the epoch with the best validation r is kept."
+    plots = []
+    for name, arms in tables["arms"].groupby("comparison", sort=True):
+        rows = history.merge(arms[["trial", "arm"]].drop_duplicates("trial"), on="trial")
+        if rows["trial"].nunique() >= 2:
+            others -= set(rows["trial"])
+            figure = learning_curves(rows, f"{name}, {_seeds(rows)}")
+            plots.append(Plot(f"learning_curves.{name}", f"Learning curves: {name}", note, figure))
+    if others:
+        named = tables["trials"].drop_duplicates("trial").set_index("trial")["config"]
+        rows = history[history["trial"].isin(others)]
+        rows = rows.assign(arm=rows["trial"].map(named).fillna(rows["trial"]))
+        figure = learning_curves(rows, f"networks beside the comparisons, {_seeds(rows)}")
+        plots.append(Plot("learning_curves.others", "Learning curves: other networks", note, figure))
     return plots
+
+
+def _seeds(history: pd.DataFrame) -> str:
+    n = history["seed"].nunique()
+    return "1 seed" if n == 1 else f"up to {n} seeds"
 
 
 def _scatter(subject: str, tables: Mapping[str, pd.DataFrame]) -> Plot:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, SCORE, LOOKUP, CEILING = "#222831", "#2a6f97", "#c8553d", "#6a994e"
+MOST_NAMED = 25
+"""Lines that a legend names."""
 
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **more) -> tuple["Figure", np.ndarray]:
@@ -109,23 +111,42 @@ def dimension_bars(rows: pd.DataFrame, title: str) -> "Figure":
 
 
 def learning_curves(history: pd.DataFrame, title: str) -> "Figure":
-    """Training and validation loss, and validation r, by epoch; one line per fold and point of the search.
+    """Loss and validation r by epoch, one colour an arm: means over its folds, seeds and search points.
+
+    A member that has stopped keeps its last value, so that a mean is always one over all members. Losses of different
+    kinds share no scale: each arm's is divided by its first training loss.
 
     Args:
-        history: rows of the table `history` of one trial and seed.
+        history: rows of the table `history` with a column `arm`.
     """
-    figure, axes = _figure(9, 3.2, 1, 2)
-    for _, fold in history.sort_values("epoch").groupby(["fold", "inner_fold", "search_point"], dropna=False):
-        epoch = fold["epoch"] + 1
-        axes[0, 0].plot(epoch, fold["train_loss"], color=SCORE, marker=".", linewidth=1, alpha=0.8)
-        axes[0, 0].plot(epoch, fold["valid_loss"], color=LOOKUP, marker=".", linewidth=1, alpha=0.8)
-        axes[0, 1].plot(epoch, fold["valid_r"], color=CEILING, marker=".", linewidth=1, alpha=0.8)
-    axes[0, 0].set_ylabel("loss (blue: training, red: validation)", fontsize=8)
+    from matplotlib import colormaps
+
+    figure, axes = _figure(9, 3.6, 1, 2)
+    curves = {str(arm): _mean_curve(rows) for arm, rows in history.groupby("arm", sort=True)}
+    for i, (arm, curve) in enumerate(curves.items()):
+        epoch, colour = curve.index + 1, colormaps["tab20"](i % 20)
+        first = curve["train_loss"].iloc[0]
+        axes[0, 0].plot(epoch, curve["train_loss"] / first, color=colour, marker=".", linewidth=1)
+        axes[0, 0].plot(epoch, curve["valid_loss"] / first, color=colour, marker=".", linewidth=1, linestyle=":")
+        axes[0, 1].plot(epoch, curve["valid_r"], color=colour, marker=".", linewidth=1, label=arm)
+    axes[0, 0].set_ylabel("loss / first training loss (dotted: validation)", fontsize=8)
     axes[0, 1].set_ylabel("mean r on inner validation", fontsize=8)
     for axis in axes.flat:
         axis.set_xlabel("epoch", fontsize=8)
+    if len(curves) <= MOST_NAMED:
+        figure.legend(fontsize=7, frameon=False, loc="outside right upper")
     figure.suptitle(title, fontsize=10, color=INK)
     return figure
+
+
+def _mean_curve(history: pd.DataFrame) -> pd.DataFrame:
+    """Means over members by epoch, (n_epochs, 3)."""
+    columns = ["train_loss", "valid_loss", "valid_r"]
+    member = ["trial", "seed", "fold", "inner_fold", "search_point"]
+    wide = history.assign(inner_fold=history["inner_fold"].fillna(-1)).pivot(
+        index="epoch", columns=member, values=columns
+    )
+    return wide.sort_index().ffill().T.groupby(level=0).mean().T[columns]
 
 
 def protocol_forest(board: pd.DataFrame, metric: str, title: str) -> "Figure":

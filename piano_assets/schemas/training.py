@@ -56,7 +56,7 @@ TABLES: tuple[Table, ...] = (
             "comparison": text("name"),
             "hypothesis": text("what is claimed"),
             "reference": text("config of the reference"),
-            "budget": text("budget of its networks; tabular arms always run at full", values=("full", "reduced")),
+            "budget": text("budget of its networks; tabular arms are at full", values=("full", "reduced")),
             "search": text("hyperparameter search that each arm gets, as JSON"),
             "margin": number("equivalence margin in mean r", 0),
             "tested": flag("its arms share test sets, so that a significance test applies"),

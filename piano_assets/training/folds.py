@@ -15,7 +15,7 @@ import pandas as pd
 from piano_assets.catalogue.trial import Tabular, Trial
 from piano_assets.dimensions import N_DIMENSIONS, NAMES
 from piano_assets.training.data import TrialData
-from piano_assets.training.members import FIXED, TUNED, Track, random_seed, require_rows, search_points
+from piano_assets.training.members import FIXED, TUNED, Track, random_seed, require_rows, rows_of, search_points
 
 if TYPE_CHECKING:
     from piano_assets.training.material import Material
@@ -53,7 +53,7 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
     from piano_assets.training.loop import mean_r
 
     assert data.features is not None
-    train, valid = (data.rows(repeat, fold, role) for role in ("train", "valid"))
+    train, valid = (rows_of(trial, data, repeat, fold, role, seed) for role in ("train", "valid"))
     points = search_points(trial)
     require_rows(trial, fold, train, valid if points else train)
 

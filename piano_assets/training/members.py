@@ -93,16 +93,13 @@ def groups_of(trial: Trial, config: str, seed: int, repeat: int, data: TrialData
     Raises:
         ValueError: a fold without two labelled clips to train on or to stop by; split, fold and role are named.
     """
-    budget, optimisation = BUDGETS[trial.budget], _optimisation(trial)
+    optimisation = _optimisation(trial)
     points = search_points(trial)
     own = next((label for label, point in points.items() if point == trial), FIXED)
     folds = sorted(fold for r, fold in data.roles if r == repeat)
     found = []
     for fold in folds:
-        train, valid = (
-            _some(data.rows(repeat, fold, role), budget.n_clips, generator(seed, fold, f"{role} clips"))
-            for role in ("train", "valid")
-        )
+        train, valid = (rows_of(trial, data, repeat, fold, role, seed) for role in ("train", "valid"))
         require_rows(trial, fold, train, valid)
         test = data.rows(repeat, fold, "test", labelled=False)
         columns = _columns(trial, data, train, random_seed(seed, fold, "selection"))
@@ -127,8 +124,13 @@ def require_rows(trial: Trial, fold: int, train: np.ndarray, valid: np.ndarray) 
             )
 
 
-def _some(rows: np.ndarray, n: int | None, order: torch.Generator) -> np.ndarray:
-    return rows if n is None else rows[torch.randperm(len(rows), generator=order)[:n].sort().values.numpy()]
+def rows_of(trial: Trial, data: TrialData, repeat: int, fold: int, role: str, seed: int) -> np.ndarray:
+    """Labelled clips of a role that the trial's budget lets it see: rows of `TrialData`."""
+    rows, n = data.rows(repeat, fold, role), BUDGETS[trial.budget].n_clips
+    if n is None:
+        return rows
+    order = torch.randperm(len(rows), generator=generator(seed, fold, f"{role} clips"))
+    return rows[order[:n].sort().values.numpy()]
 
 
 def _columns(trial: Trial, data: TrialData, train: np.ndarray, seed: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 from piano_assets.catalogue.comparisons import built_in, catalogue
 from piano_assets.defs import planner
 from piano_assets.store.parts import Store
+from piano_assets.store.shipping import ship
 from piano_assets_tests.defs.conftest import Graph, copied
 
 pytestmark = pytest.mark.xdist_group("graph")
@@ -160,3 +161,26 @@ def test_the_catalogues_tables_hold_users_comparisons(graph: Graph, tmp_path):
     n_params = store.read("trials").set_index("config")["n_params"]
     assert n_params["model_size.base"] == 85274131
     assert n_params.isna()["mine.strong"]
+
+
+def test_what_is_shipped_need_not_be_trained(graph: Graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(planner, "QUICKSTART", ("family.kernel_ridge",))
+    parts = planner.parts_to_ship(graph.store, ["family"])
+    configs = {p.name.split("/")[0] for p in parts}
+    assert "family.ridge" in configs
+    assert "family.kernel_ridge" not in configs, "the quick start trains its own"
+    shipped = Store(tmp_path / "results" / "synthetic")
+    ship(parts, shipped)
+    store = Store(
+        copied(graph, tmp_path / "data", "predictions", "history", "members", "runs").store().root, shipped.root
+    )
+    owed = planner.owed(store, ["family.ridge", "family.kernel_ridge"], 2)
+    assert {t.config for t in planner.missing(store, owed)} == {"family.kernel_ridge"}
+    assert len(planner.current_parts(store, owed)["predictions"]) == 2
+    # Nothing of it was named, and it stays while it fits.
+    assert len(planner.parts_to_ship(store, ["loss"])) == len(parts)
+
+
+def test_shipping_nothing_says_so(graph: Graph):
+    with pytest.raises(ValueError, match=r"nothing of loss@reduced is finished \(piano sweep loss@reduced\)"):
+        planner.parts_to_ship(graph.store, ["loss@reduced"])

@@ -150,6 +150,7 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         "features": features.assign(value=unit(features)),
         "subjects": subjects,
         "trials": trials,
+        "arms": TABLES["arms"].empty(),
         "runs": runs,
         "history": history,
         "predictions": predictions,

@@ -107,20 +107,23 @@ def test_a_test_without_interval_shows_its_estimate_alone():
     assert page(tables).tables[-3][1][3:6] == ["+0.020", "0.250", ""]
 
 
-@pytest.mark.parametrize("place", ["caveat", "subject", "corpus", "quarantine", "config", "verdict"])
+@pytest.mark.parametrize("place", ["caveat", "subject", "corpus", "quarantine", "comparison", "verdict"])
 def test_hostile_text_stays_text(place):
     tables, corpus = report_tables(), "synthetic"
     if place in ("caveat", "subject"):
         tables["leaderboard"] = tables["leaderboard"].astype({place: object}).assign(**{place: HOSTILE})
     elif place == "quarantine":
         tables["quarantine"] = tables["quarantine"].assign(rule=HOSTILE, item=HOSTILE)
-    elif place == "config":
-        tables["trials"] = tables["trials"].assign(config=HOSTILE)
+    elif place == "comparison":
+        history = tables["history"]
+        tables["history"] = pd.concat([history, history.assign(trial="t2")])
+        trials = ["tast.reference@smoke", "t2"]
+        tables["arms"] = pd.DataFrame({"comparison": HOSTILE, "arm": ["a", "b"], "trial": trials})
     elif place == "verdict":
         tables["tests"] = tables["tests"].assign(verdict=HOSTILE)
     else:
         corpus = HOSTILE
-    found = page(tables, corpus, plots=place in ("config", "subject"))
+    found = page(tables, corpus, plots=place in ("comparison", "subject"))
     assert "script" not in {tag for tag, _ in found.tags}
     assert all(a.get("src", "data:").startswith("data:") for _, a in found.tags)
     assert HOSTILE in found.text
@@ -147,7 +150,7 @@ def test_unranked_is_never_best():
 def test_without_a_ranked_subject_the_page_stands():
     tables = report_tables()
     tables["leaderboard"] = tables["leaderboard"].assign(rank=pd.array([pd.NA] * 4, "Int32"))
-    assert [p.name for p in result_plots(tables)] == ["learning_curves.ast.reference@smoke.0"]
+    assert [p.name for p in result_plots(tables)] == ["learning_curves.others"]
     assert len(page(tables, plots=True).tables) == 5
 
 
@@ -184,13 +187,22 @@ def test_the_scatter_shows_the_outer_clean_predictions_of_the_best():
     np.testing.assert_allclose(sorted(wanted[:, 1]), sorted(first[people]))
 
 
-def test_two_configs_of_one_trial_give_one_title():
+def test_networks_of_a_comparison_share_a_figure():
     tables = report_tables()
-    twin = tables["trials"].iloc[[2]].assign(config="twin")
-    tables["trials"] = pd.concat([tables["trials"], twin], ignore_index=True)
-    (plot,) = (p for p in result_plots(tables) if p.name.startswith("learning_curves"))
-    assert plot.title == "Learning curves: ast.reference@smoke, seed 0"
-    assert plot.figure._suptitle.get_text() == "ast.reference@smoke, seed 0, split cluster"
+    history = tables["history"]
+    more = [history.assign(trial=trial, seed=seed) for trial in ("t1", "t2") for seed in (0, 1)]
+    tables["history"] = pd.concat([history, *more])
+    arms = pd.DataFrame({"comparison": "loss", "arm": ["mse", "huber"], "trial": ["t1", "t2"]})
+    alone = pd.DataFrame({"comparison": "schedule", "arm": ["warmup_cosine", "step"], "trial": ["t1", "not trained"]})
+    tables["arms"] = pd.concat([arms, alone])
+    plots = {p.name: p.figure for p in result_plots(tables) if p.name.startswith("learning_curves")}
+    drawn = {name: [line.get_label() for line in figure.axes[1].lines] for name, figure in plots.items()}
+    assert drawn == {
+        "learning_curves.loss": ["huber", "mse"],
+        "learning_curves.others": ["ast.reference@smoke"],
+    }
+    titles = {figure._suptitle.get_text() for figure in plots.values()}
+    assert titles == {"loss, up to 2 seeds", "networks beside the comparisons, 1 seed"}
 
 
 def test_equal_tables_give_equal_pages():

@@ -98,19 +98,24 @@ def test_a_bar_without_interval_has_no_whiskers(bars):
     np.testing.assert_allclose(sorted(lengths)[1:], 0.15)
 
 
-def test_one_learning_curve_per_fold_and_search_point(rng):
+def test_learning_curves_are_means_over_members_that_keep_their_last_value():
+    """Two folds of one arm, of which the second stops after two epochs; worked out by hand."""
+    member = {"trial": "t", "seed": 0, "inner_fold": None, "search_point": "fixed", "arm": "mse"}
+    losses = {0: [4.0, 2.0, 1.0], 1: [2.0, 1.0]}
     rows = [
-        {"fold": f, "inner_fold": None, "search_point": p, "epoch": e}
-        for f in range(2)
-        for p in ("a", "b")
-        for e in (2, 0, 1)
+        member | {"fold": f, "epoch": e, "train_loss": x, "valid_loss": 3 * x, "valid_r": 1 - x / 4}
+        for f, curve in losses.items()
+        for e, x in enumerate(curve)
     ]
-    history = pd.DataFrame(rows).assign(**{c: rng.random(12) for c in ("train_loss", "valid_loss", "valid_r")})
-    loss, r = learning_curves(history, "").axes
-    for axis, colour, column in ((loss, SCORE, "train_loss"), (loss, LOOKUP, "valid_loss"), (r, CEILING, "valid_r")):
-        drawn = {tuple(map(tuple, line.tolist())) for line in lines(axis, colour)}
-        groups = history.sort_values("epoch").groupby(["fold", "search_point"])
-        assert drawn == {tuple(zip(g["epoch"] + 1.0, g[column], strict=True)) for _, g in groups}
+    other = [row | {"arm": "huber", "trial": "u", "train_loss": 1.0} for row in rows]
+    figure = learning_curves(pd.DataFrame([*reversed(rows), *other]), "")
+    loss, r = figure.axes
+    train, valid = loss.lines[2:]  # the arms in alphabetical order
+    np.testing.assert_allclose(train.get_xydata(), [[1, 1], [2, 0.5], [3, 1 / 3]])
+    np.testing.assert_allclose(valid.get_xydata(), [[1, 3], [2, 1.5], [3, 1]])
+    np.testing.assert_allclose(r.lines[1].get_xydata(), [[1, 0.25], [2, 1 - 1.5 / 4], [3, 0.75]])
+    assert [line.get_label() for line in r.lines] == ["huber", "mse"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["huber", "mse"]
 
 
 def test_the_forest_shows_intervals_lookup_and_ceiling():
