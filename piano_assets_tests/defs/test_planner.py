@@ -53,8 +53,8 @@ def test_batches_are_alike_and_lose_nothing(graph: Graph):
     assert sorted(t.partition for b in batches for t in b) == sorted(t.partition for t in owed)
     networks = [b[0].trial.optimisation is not None for b in batches]
     assert networks == sorted(networks), "networks come last"
-    assert all(len(b) <= (7 if network else 3) for b, network in zip(batches, networks, strict=True))
-    small = [all(t.trial.optimisation and t.trial.budget != "full" for t in b) for b in batches]
+    small = [all(t.trial.budget != "full" for t in b) for b in batches]
+    assert all(len(b) <= (7 if n or s else 3) for b, n, s in zip(batches, networks, small, strict=True))
     assert all(len({t.trial.family for t in b}) == 1 for b, several in zip(batches, small, strict=True) if not several)
 
 
