@@ -32,7 +32,7 @@ UNTESTED = ("comparison", "arm", "population", "level", "metric", "reason")
 
 
 class UnfairComparison(ValueError):
-    """Arms that must not be compared: their budgets, devices, precisions or test clips differ."""
+    """Arms that must not be compared: they were tested on different clips."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +66,21 @@ def comparison_tests(
 
     Returns:
         (tests, untested): what could be tested, and every arm or view that could not, with the reason: no complete
-        predictions yet, another split or label rule than the reference's (comparisons of protocols), predictions equal
-        to the reference's, or an undefined metric.
+        predictions yet, another split or label rule than the reference's (comparisons of protocols), networks of
+        another budget, device class or precision than the reference's, predictions equal to the reference's, or an
+        undefined metric.
 
     Raises:
-        UnfairComparison: neural arms of one comparison differ in budget, device class or precision, or two sides were
-            tested on different clips.
+        UnfairComparison: two sides were tested on different clips.
         PredictionError: predictions that cannot be scored (see `panel.blocks`).
     """
     known = units(clips, labels)
     by_arm = grouped(blocks(predictions, splits, known)[0], subjects)
     pairs, untested = _pairs(comparisons, arms, trials, {config for config, _, _ in by_arm})
-    _check_fairness(pairs, trials, runs)
+    machines = _machines(trials, runs)
     rows: list[dict[str, object]] = []
     for done, pair in enumerate(pairs, 1):
-        shared = _shared(by_arm, pair)
+        shared = _shared(by_arm, pair, machines)
         if isinstance(shared, str):
             untested.append((pair.comparison, pair.arm, None, None, None, shared))
             continue
@@ -115,6 +115,8 @@ def _pairs(
                     f"{a['split']} with {a['label_rule']} labels is not the reference's protocol "
                     f"({b['split']}, {b['label_rule']}): their test sets differ"
                 )
+            if a["optimisation"] and b["optimisation"] and a["budget"] != b["budget"]:
+                reason = f"trained at budget {a['budget']}, the reference at {b['budget']}"
             absent = [c for c in (arm.config, of.reference) if c not in have]
             if absent and not reason:
                 reason = f"no complete predictions of {' and '.join(absent)}"
@@ -126,29 +128,23 @@ def _pairs(
     return found, untested
 
 
-def _check_fairness(pairs: list[_Pair], trials: pd.DataFrame, runs: pd.DataFrame) -> None:
-    """Budget, device class and precision must match among the neural sides of a comparison."""
-    design = {c: json.loads(j) for c, j in zip(trials["config"], trials["trial_json"], strict=True)}
-    for comparison, of in itertools.groupby(pairs, key=lambda p: p.comparison):
-        configs = {c for p in of for c in (p.config, p.reference) if design[c]["optimisation"] is not None}
-        budgets = {c: {design[c]["budget"]} for c in configs}
-        _require_one(comparison, "budget", budgets)
-        ran = runs[runs["config"].isin(configs) & (runs["status"] == "finished")]
-        device = ran["device"].str.partition(":")[0] if len(ran) else ran["device"]
-        _require_one(comparison, "device class", device.groupby(ran["config"]).agg(set).to_dict())
-        _require_one(comparison, "precision", ran.groupby("config")["precision"].agg(set).to_dict())
-
-
-def _require_one(comparison: str, what: str, found: dict[str, set]) -> None:
-    if len(set().union(*found.values())) > 1:
-        listed = ", ".join(f"{config}: {' + '.join(sorted(map(str, v)))}" for config, v in sorted(found.items()))
-        raise UnfairComparison(f"comparison {comparison!r} mixes {what} among its neural arms ({listed})")
+def _machines(trials: pd.DataFrame, runs: pd.DataFrame) -> dict[tuple[str, int], str]:
+    """(config, seed) of finished networks -> device class and precision that they were trained with."""
+    neural = {c for c, j in zip(trials["config"], trials["trial_json"], strict=True) if json.loads(j)["optimisation"]}
+    ran = runs[runs["config"].isin(neural) & (runs["status"] == "finished")]
+    device = ran["device"].astype(str).str.split(":").str[0]
+    where = device + " in " + ran["precision"].astype(str)
+    return dict(zip(zip(ran["config"], ran["seed"].astype(int), strict=True), where, strict=True))
 
 
 def _shared(
-    by_arm: dict[tuple[str, str, str], list[Block]], pair: _Pair
+    by_arm: dict[tuple[str, str, str], list[Block]], pair: _Pair, machines: dict[tuple[str, int], str]
 ) -> tuple[str, list[tuple[Block, Block]]] | str:
-    """(tuning, blocks of arm and reference in each shared repeat), or why there are none."""
+    """(tuning, blocks of arm and reference in each shared repeat), or why there are none.
+
+    A repeat in which two networks ran on another device class or in another precision is no pair.
+    """
+    unlike: list[str] = []
     for tuning in ("tuned", "fixed"):
         arm, reference = (
             {b.repeat: b for b in by_arm.get((config, pair.split, tuning), ())}
@@ -162,8 +158,15 @@ def _shared(
                     f"{pair.comparison}.{pair.arm}, split {pair.split!r}, repeat {r}: tested on {pairs[0].shape[1]} "
                     f"clips, the reference on {pairs[1].shape[1]}, or in other folds"
                 )
+        for r in list(both):
+            ours, theirs = machines.get((pair.config, r)), machines.get((pair.reference, r))
+            if ours and theirs and ours != theirs:
+                both.remove(r)
+                unlike.append(f"repeat {r} was trained on {ours}, the reference on {theirs}")
         if both:
             return tuning, [(arm[r], reference[r]) for r in both]
+    if unlike:
+        return "; ".join(dict.fromkeys(unlike))
     return f"no repeat and tuning in which both {pair.config} and {pair.reference} are complete"
 
 

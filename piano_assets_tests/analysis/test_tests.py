@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from piano_assets.analysis.tests import UnfairComparison, comparison_tests
+from piano_assets.analysis.tests import comparison_tests
 from piano_assets.dimensions import NAMES
 from piano_assets.metrics.regression import pearson, r2
 from piano_assets.schemas import TABLES
@@ -35,7 +35,7 @@ ALL_TRIALS["elsewhere"] = world.varied(world.TABULAR, split="random")
 COMPARISONS = pd.DataFrame(
     {"comparison": ["c"], "hypothesis": ["h"], "reference": ["ref"], "search": ["{}"], "margin": [0.02]}
 )
-RUNS = pd.DataFrame({"config": [], "device": [], "precision": [], "status": []}, dtype=object)
+RUNS = pd.DataFrame({"config": [], "seed": [], "device": [], "precision": [], "status": []}, dtype=object)
 
 
 def arm_frame(*names: str) -> pd.DataFrame:
@@ -137,32 +137,55 @@ def test_tuned_predictions_are_compared_only_where_both_are_tuned():
     assert primary(tests).loc["good", "estimate"] < 0
 
 
-def test_mixed_budgets_are_refused():
-    trials = ALL_TRIALS | {"good": world.NEURAL, "bad": world.varied(world.NEURAL, budget="smoke")}
-    with pytest.raises(UnfairComparison, match=r"'c' mixes budget among its neural arms \(bad: smoke, good: full\)"):
-        run(arm_frame("ref", "good", "bad"), predicted(**PREDICTED), trials)
-    # One neural arm beside tabular ones is what the comparison of families is about.
-    tests, _ = run(arm_frame("ref", "good"), predicted(**PREDICTED), trials)
-    assert len(tests)
+NEURAL_PAIR = ALL_TRIALS | {"ref": world.NEURAL, "bad": world.varied(world.NEURAL, model=world.Encoder(depth=1))}
+
+
+def ran(**where: list[str]) -> pd.DataFrame:
+    """Runs of ref and bad, two seeds each, in this order."""
+    runs = pd.DataFrame({"config": ["ref", "ref", "bad", "bad"], "seed": [0, 1, 0, 1], "status": "finished"})
+    return runs.assign(**({"device": "cuda:1", "precision": "bfloat16"} | where))
+
+
+def test_networks_of_another_budget_are_not_tested():
+    trials = NEURAL_PAIR | {"bad": world.varied(world.NEURAL, budget="smoke")}
+    tests, untested = run(arm_frame("ref", "good", "bad"), predicted(**PREDICTED), trials)
+    assert untested[["arm", "reason"]].to_numpy().tolist() == [
+        ["bad", "trained at budget smoke, the reference at full"]
+    ]
+    # A tabular arm beside neural ones is what the comparison of families is about.
+    assert set(tests["arm"]) == {"good"}
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "message"),
+    ("where", "reason"),
     [
-        ("device", ("cuda:0", "cpu"), "mixes device class"),
-        ("precision", ("bf16", "fp32"), "mixes precision.*bad: fp32, good: bf16"),
+        (
+            {"device": ["cuda:0", "cuda:0", "cpu", "cpu"]},
+            "repeat 0 was trained on cpu in bfloat16, the reference on cuda in bfloat16; repeat 1 was trained on cpu",
+        ),
+        (
+            {"precision": ["bfloat16", "bfloat16", "float32", "float32"]},
+            "repeat 0 was trained on cuda in float32, the reference on cuda in bfloat16; repeat 1 ",
+        ),
     ],
 )
-def test_mixed_machines_are_refused(column, values, message):
-    trials = ALL_TRIALS | {"good": world.NEURAL, "bad": world.varied(world.NEURAL, label_rule="clean", split="cluster")}
-    runs = pd.DataFrame({"config": ["good", "bad"], "device": "cuda:1", "precision": "bf16", "status": "finished"})
-    run(arm_frame("ref", "good", "bad"), predicted(**PREDICTED), trials, runs)
-    with pytest.raises(UnfairComparison, match=message):
-        run(arm_frame("ref", "good", "bad"), predicted(**PREDICTED), trials, runs.assign(**{column: list(values)}))
+def test_networks_of_other_machines_are_not_tested(where, reason):
+    arms, predictions = arm_frame("ref", "good", "bad"), predicted(**PREDICTED)
+    tests, untested = run(arms, predictions, NEURAL_PAIR, ran(**where))
+    assert set(tests["arm"]) == {"good"}
+    assert untested["reason"].iloc[0].startswith(reason)
+
+
+def test_only_repeats_of_like_machines_are_paired():
+    arms, predictions = arm_frame("ref", "bad"), predicted(**PREDICTED)
+    tests, untested = run(arms, predictions, NEURAL_PAIR, ran(device=["cuda:0", "cpu", "cpu", "cpu"]))
+    assert (set(tests["n_seeds"]), len(untested)) == ({1}, 0)
+    second = predictions[predictions["subject"].str.endswith("|1")]
+    alone, _ = run(arms, second, NEURAL_PAIR, ran(device=["cpu"] * 4))
+    pd.testing.assert_frame_equal(tests, alone)
 
 
 def test_devices_of_one_class_may_be_compared():
-    trials = ALL_TRIALS | {"good": world.NEURAL}
-    runs = pd.DataFrame({"config": "good", "device": ["cuda:0", "cuda:1"], "precision": "bf16", "status": "finished"})
-    tests, _ = run(arm_frame("ref", "good"), predicted(**PREDICTED), trials, runs)
-    assert len(tests)
+    runs = ran(device=["cuda:0", "cuda:1", "cuda:1", "cuda:0"])
+    tests, untested = run(arm_frame("ref", "bad"), predicted(**PREDICTED), NEURAL_PAIR, runs)
+    assert (set(tests["n_seeds"]), len(untested)) == ({2}, 0)
