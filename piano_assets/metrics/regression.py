@@ -25,7 +25,7 @@ class _Moments(NamedTuple):
     covariance: np.ndarray
 
 
-def _checked(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def checked(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (pred, target, known) with unknown cells set to 0 in both."""
     pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
     if pred.ndim != 2 or pred.shape != target.shape:
@@ -39,7 +39,7 @@ def _checked(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _moments(pred: np.ndarray, target: np.ndarray) -> _Moments:
-    p, t, known = _checked(pred, target)
+    p, t, known = checked(pred, target)
     n = known.sum(0)
     mp, mt = p.sum(0) / n, t.sum(0) / n
     dp, dt = (p - mp) * known, (t - mt) * known
@@ -63,7 +63,7 @@ def spearman(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Spearman's rho, (n_dims,): Pearson's r of mid-ranks; NaN where either side is constant."""
     from scipy.stats import rankdata
 
-    p, t, known = _checked(pred, target)
+    p, t, known = checked(pred, target)
     if known.all():
         return pearson(rankdata(p, axis=0), rankdata(t, axis=0))
     return np.array(
@@ -73,13 +73,13 @@ def spearman(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def mse(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean squared error, (n_dims,)."""
-    p, t, known = _checked(pred, target)
+    p, t, known = checked(pred, target)
     return ((p - t) ** 2).sum(0) / known.sum(0)
 
 
 def mae(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean absolute error, (n_dims,)."""
-    p, t, known = _checked(pred, target)
+    p, t, known = checked(pred, target)
     return abs(p - t).sum(0) / known.sum(0)
 
 
@@ -111,7 +111,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 def pearson_flat_raw(pred: np.ndarray, target: np.ndarray) -> float:
     """Pearson's r of all (clip, dimension) pairs as they are. It rewards knowing the dimensions' means: no target."""
-    p, t, known = _checked(pred, target)
+    p, t, known = checked(pred, target)
     return float(pearson(p[known][:, None], t[known][:, None])[0])
 
 

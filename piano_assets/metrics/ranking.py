@@ -1,0 +1,40 @@
+"""Who plays an excerpt best? Agreement of rankings among the performances of the same excerpt."""
+
+import numpy as np
+
+K = 3
+MIN_GROUP = 5
+"""Performances that an excerpt must have to be ranked."""
+
+
+def top_k_accuracy(pred: np.ndarray, target: np.ndarray, group: np.ndarray, k: int = K) -> np.ndarray:
+    """Share of the k highest rated performances of an excerpt that are among the k highest predicted, (n_dims,).
+
+    Mean over excerpts of at least `MIN_GROUP` performances. Ties count as the expected value when they are broken at
+    random, so that equal predictions score chance, k / n, and not the order of the file.
+
+    Args:
+        pred, target: (n_clips, n_dims), complete; group: (n_clips,), the excerpt.
+
+    Raises:
+        ValueError: shapes that do not fit, values that are not finite, k < 1, or no excerpt that is large enough.
+    """
+    pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
+    if pred.ndim != 2 or pred.shape != target.shape or len(group) != len(pred):
+        raise ValueError(f"pred {pred.shape}, target {target.shape} and group ({len(group)},) do not fit")
+    if not (np.isfinite(pred).all() and np.isfinite(target).all()):
+        raise ValueError("rankings need complete predictions and labels; some are not finite")
+    if not 1 <= k < MIN_GROUP:
+        raise ValueError(f"k={k} must lie in 1..{MIN_GROUP - 1}: excerpts of {MIN_GROUP} performances are ranked")
+    names, size = np.unique(group, return_counts=True)
+    large = [np.flatnonzero(group == name) for name in names[size >= MIN_GROUP]]
+    if not large:
+        raise ValueError(f"no excerpt has {MIN_GROUP} performances")
+    return np.mean([(_chosen(pred[rows], k) * _chosen(target[rows], k)).sum(0) / k for rows in large], axis=0)
+
+
+def _chosen(values: np.ndarray, k: int) -> np.ndarray:
+    """Probability that each row is among the k highest when ties are broken at random, (n, n_dims)."""
+    least = -np.sort(-values, axis=0)[k - 1]
+    above, tied = values > least, values == least
+    return above + tied * (k - above.sum(0)) / tied.sum(0)
