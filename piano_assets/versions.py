@@ -21,5 +21,5 @@ CODE_VERSION: dict[str, int] = {
     "transformer": 3,
     "lookup": 1,
     "ensemble": 1,
-    "evaluation": 1,
+    "evaluation": 2,
 }

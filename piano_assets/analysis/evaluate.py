@@ -1,33 +1,15 @@
-"""One block judged: every metric per dimension and in the mean, with each clip's contribution to its sampling error.
-
-Metric names, fixed for all tables: `r2_pooled` (pooled test clips around their pooled mean), `r2_fold_mean` (per fold,
-then averaged), `pearson_mean`, `spearman_mean`, `mse`, `mae`, `ccc`; each has a row per dimension and a row `mean`, the
-plain mean over dimensions. `pearson_flat_z` and `pearson_flat_raw` flatten clips and dimensions and have only `mean`.
-"""
+"""One block judged: every measure per dimension and in the mean, with each clip's contribution to its error."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
+from piano_assets.analysis.measures import MEASURES, View
 from piano_assets.analysis.panel import Block, Units
 from piano_assets.dimensions import N_DIMENSIONS, NAMES
-from piano_assets.metrics.regression import FLAT_METRICS, METRICS, r2_fold_mean
 from piano_assets.schemas import LEVELS, POPULATIONS
-from piano_assets.statistics.influence import FLAT_INFLUENCE, INFLUENCE
 
-POOLED: dict[str, str] = {
-    "r2_pooled": "r2",
-    "pearson_mean": "pearson",
-    "spearman_mean": "spearman",
-    "mse": "mse",
-    "mae": "mae",
-    "ccc": "ccc",
-}
-"""Name in the tables -> name in `METRICS` and `INFLUENCE`."""
-
-FOLD_MEAN = "r2_fold_mean"
-METRIC_NAMES: tuple[str, ...] = (*POOLED, FOLD_MEAN, *FLAT_METRICS)
 ROW_NAMES: tuple[str, ...] = (*NAMES, "mean")
 MIN_CLIPS = 5
 """Scored clips that an excerpt must have to enter the level `within_excerpt`."""
@@ -47,13 +29,9 @@ class Judged:
 
 
 def judge(
-    block: Block, known: Units, rule: str, population: str, level: str, metrics: Collection[str] = METRIC_NAMES
+    block: Block, known: Units, rule: str, population: str, level: str, metrics: Collection[str] = tuple(MEASURES)
 ) -> Judged | None:
-    """Judge a block; None when fewer than 2 clips can be scored (none of the population, or no large excerpt).
-
-    `r2_fold_mean` and the flat correlations exist at the level `global` only: the first has its own centring, and the
-    second answers a question of the literature's.
-    """
+    """Judge a block; None when fewer than 2 clips can be scored (none of the population, or no large excerpt)."""
     if population not in POPULATIONS or level not in LEVELS:
         raise ValueError(f"population {population!r} or level {level!r} is unknown")
     target = known.labels[rule][block.clip]
@@ -65,29 +43,27 @@ def judge(
         kept &= _large(group, block.clip, kept)
     if kept.sum() < 2:
         return None
-    pred, target, clip, fold = block.pred[kept], target[kept], block.clip[kept], block.fold[kept]
+    pred, target, group = block.pred[kept], target[kept], group[kept]
+    clip, fold = block.clip[kept], block.fold[kept]
     if level == "within_excerpt":
-        # Fixed test sets are predicted by several models: each is centred on its own, not on their mixture.
-        overlapping = len(np.unique(clip)) < len(clip)
-        group = group[kept] * (fold.max() + 1) + fold if overlapping else group[kept]
+        if len(np.unique(clip)) < len(clip):
+            # Fixed test sets are predicted by several models: each is centred on its own, not on their mixture.
+            group = group * (fold.max() + 1) + fold
         pred, target = centred_within(pred, group), centred_within(target, group)
+    hard = known.hard.get((block.split, rule))
+    weights = known.reliability.get((rule, population, level))
+    view = View(pred, target, fold, group, weights, None if hard is None else hard[clip])
     value, contribution = {}, {}
     for name in metrics:
-        if name in POOLED:
-            value[name] = _with_mean(METRICS[POOLED[name]](pred, target))
-            if POOLED[name] in INFLUENCE:
-                contribution[name] = _by_clip(INFLUENCE[POOLED[name]](pred, target) / len(pred), clip, known)
-        elif level != "global":
+        measure = MEASURES[name]
+        found = measure.value(view) if level in measure.levels else None
+        if found is None:
             continue
-        elif name == FOLD_MEAN:
-            kept_folds = [k for k in np.unique(fold) if (fold == k).sum() >= 2]
-            if kept_folds:
-                value[name] = _with_mean(r2_fold_mean(pred, target, fold))
-                contribution[name] = _fold_mean_contribution(pred, target, fold, kept_folds, clip, known)
-        else:
-            value[name] = _only_mean(np.array(FLAT_METRICS[name](pred, target)))
-            psi = FLAT_INFLUENCE[name](pred, target) / len(pred)
-            contribution[name] = _by_clip(_only_mean(psi), clip, known, mean=False)
+        value[name] = _only_mean(found) if measure.flat else _with_mean(found)
+        if measure.influence is not None:
+            moved = measure.influence(view)
+            rows = _only_mean(moved) if measure.flat else _with_mean(moved)
+            contribution[name] = _by_clip(rows, clip, known)
     scored = np.zeros(len(known.clip), bool)
     scored[clip] = True
     return Judged(value, contribution, scored)
@@ -130,19 +106,8 @@ def _only_mean(x: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full((*x.shape, N_DIMENSIONS), np.nan), x[..., None]], axis=-1)
 
 
-def _by_clip(rows: np.ndarray, clip: np.ndarray, known: Units, *, mean: bool = True) -> np.ndarray:
+def _by_clip(rows: np.ndarray, clip: np.ndarray, known: Units) -> np.ndarray:
     """Sum rows of the same clip: (n_clips, 20)."""
     table = np.zeros((len(known.clip), rows.shape[1]))
     np.add.at(table, clip, rows)
-    return _with_mean(table) if mean else table
-
-
-def _fold_mean_contribution(
-    pred: np.ndarray, target: np.ndarray, fold: np.ndarray, folds: list[int], clip: np.ndarray, known: Units
-) -> np.ndarray:
-    total = np.zeros((len(known.clip), N_DIMENSIONS + 1))
-    for k in folds:
-        rows = fold == k
-        psi = INFLUENCE["r2"](pred[rows], target[rows]) / rows.sum()
-        total += _by_clip(psi, clip[rows], known) / len(folds)
-    return total
+    return table

@@ -5,7 +5,7 @@ with role `test`, so a clip that several folds test (PercePiano's fixed test set
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,8 @@ class Units:
     """What the clips are made of, one position per clip: names, group codes, and labels by rule.
 
     clip: Index (n_clips,); human: (n_clips,) bool; excerpt, cluster, performer: (n_clips,) integer codes;
-    labels: rule -> (n_clips, 19), NaN where a clip has no label.
+    labels: rule -> (n_clips, 19), NaN where a clip has no label; reliability: (rule, population, level) -> (19,) share
+    of the labels' variance that is no noise; hard: (split, rule) -> (n_clips,) bool, the clips that are hardest there.
     """
 
     clip: pd.Index
@@ -34,6 +35,8 @@ class Units:
     cluster: np.ndarray
     performer: np.ndarray
     labels: dict[str, np.ndarray]
+    reliability: dict[tuple[str, str, str], np.ndarray] = field(default_factory=dict)
+    hard: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,15 +9,20 @@ where no influence function is known (`spearman_mean`) or fewer than two cluster
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from piano_assets.analysis.evaluate import METRIC_NAMES, ROW_NAMES, Judged, average, judge
+from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge
+from piano_assets.analysis.measures import MEASURES
 from piano_assets.analysis.panel import Block, Units, blocks, units
-from piano_assets.metrics.regression import FLAT_METRICS
+from piano_assets.dimensions import NAMES
 from piano_assets.schemas import LEVELS, POPULATIONS, RULES, TABLES
 from piano_assets.statistics.clustered import interval, two_way_se
+
+HARD_FOR, HARD_SHARE = "family.reference", 0.1
+"""Whose errors say which clips are hard, and how many of them."""
 
 COLUMNS: tuple[str, ...] = tuple(TABLES["scores"].columns)
 CEILING: dict[str, str] = {"pearson_mean": "max_r", "r2_pooled": "max_r2"}
@@ -50,6 +55,7 @@ def score_table(
     found, _ = blocks(predictions, splits, known)
     rules = label_rules(sorted({(b.subject, b.split) for b in found}), subjects, trials, ensemble_weights)
     groups = grouped(found, subjects)
+    known = replace(known, reliability=_reliability(ceiling), hard=_hardest(groups, known))
     frames: list[pd.DataFrame] = []
     for done, ((name, _, _), members) in enumerate(groups.items(), 1):
         for rule in rules[members[0].subject, members[0].split]:
@@ -58,6 +64,39 @@ def score_table(
             progress(done, len(groups))
     table = pd.concat(frames, ignore_index=True) if frames else TABLES["scores"].empty()
     return _with_share(table, ceiling)[list(COLUMNS)]
+
+
+def _reliability(ceiling: pd.DataFrame | None) -> dict[tuple[str, str, str], np.ndarray]:
+    """(rule, population, level) -> split-half reliability of each dimension, (19,); 0 where it is not known."""
+    if ceiling is None:
+        return {}
+    halves = ceiling[(ceiling["method"] == "split_half") & ceiling["dimension"].isin(NAMES)]
+    found = {}
+    for key, rows in halves.groupby(["rule", "population", "level"]):
+        shares = rows.set_index("dimension")["max_r2"].reindex(list(NAMES)).to_numpy(np.float64)
+        found[key] = np.nan_to_num(shares.clip(min=0))
+    return found
+
+
+def _hardest(groups: dict[tuple[str, str, str], list[Block]], known: Units) -> dict[tuple[str, str], np.ndarray]:
+    """(split, rule) -> the clips on which `HARD_FOR` errs most, a tenth of those it predicts: (n_clips,) bool.
+
+    An error counts in standard deviations of its dimension, averaged over dimensions and repeats.
+    """
+    found = {}
+    for (name, split, _), members in groups.items():  # sorted: `tuned` comes last and stands
+        if name != HARD_FOR:
+            continue
+        for rule, target in known.labels.items():
+            errors = np.full((len(members), len(known.clip)), np.nan)
+            for row, block in zip(errors, members, strict=True):
+                row[block.clip] = (abs(block.pred - target[block.clip]) / np.nanstd(target, axis=0)).mean(1)
+            labelled = np.flatnonzero(~np.isnan(errors).all(0))
+            error = np.nanmean(errors[:, labelled], axis=0)
+            hard = np.zeros(len(known.clip), bool)
+            hard[labelled[np.argsort(-error, kind="stable")[: round(HARD_SHARE * len(labelled))]]] = True
+            found[split, rule] = hard
+    return found
 
 
 def label_rules(
@@ -132,10 +171,10 @@ def _rows(parts: list[Judged], known: Units) -> pd.DataFrame:
     mean = average(parts)
     low, high = _intervals(mean, known)
     frames = []
-    for metric in METRIC_NAMES:
+    for metric, measure in MEASURES.items():
         if metric not in mean.value:
             continue
-        shown = slice(-1, None) if metric in FLAT_METRICS else slice(None)
+        shown = slice(-1, None) if measure.flat else slice(None)
         seeds = np.stack([p.value[metric] for p in parts if metric in p.value])
         frames.append(
             pd.DataFrame(
