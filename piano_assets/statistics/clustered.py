@@ -3,7 +3,7 @@
 Two clips of one cluster share the music, two of one performer the player, so clips are not independent and a test that
 treats them so rejects 25 to 43 % of true nulls. The two-way clustered variance of Cameron, Gelbach & Miller (2011, JBES
 29:238, eq. 2.11) allows any dependence inside either grouping: V = V_cluster + V_performer - V_both. Each of the three
-is corrected for unequal groups.
+is corrected for unequal groups, and a group's size counts in the degrees of freedom (`effective_groups`).
 
 Everything here takes *contributions*: influence values divided by the number of clips (averaged over repeats where
 there are several), so that an estimate's sampling error is the sum of its contributions.
@@ -24,13 +24,13 @@ POWER = 0.80
 class Clustered:
     """An estimate with its clustered t test and interval.
 
-    `n_groups` is the size of the smaller grouping (df = n_groups - 1) and `unit` its name; `variance_of` tells which of
-    the three variances was the largest and so was used.
+    `n_groups` is the number of groups of the grouping that is effectively the smaller (df = `effective_groups` - 1) and
+    `unit` its name; `variance_of` tells which of the three variances was the largest and so was used.
     """
 
     estimate: float
     se: float
-    df: int
+    df: float
     t: float
     p: float
     ci_low: float
@@ -61,6 +61,17 @@ def clustered_variance(contributions: np.ndarray, groups: np.ndarray) -> np.ndar
     return (n_groups - 1) / n_groups * ((_sums(contributions, codes, n_groups) / others[:, None]) ** 2).sum(0)
 
 
+def effective_groups(groups: np.ndarray) -> float:
+    """How many groups of equal size are worth these: (sum n)^2 / sum n^2, their number where they are equal.
+
+    The effective number of clusters of a mean whose errors are alike within clusters (Carter, Schnepel & Steigerwald
+    2017, Rev. Econ. Stat. 99:698, sec. II). PercePiano's 46 clusters are worth 21; with 34 degrees of freedom instead
+    of 20 the primary test rejects 7.1 % of true nulls, with 20 6.4 %.
+    """
+    sizes = np.bincount(_coded(groups)[0]).astype(float)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
 def _coded(groups: np.ndarray) -> tuple[np.ndarray, int]:
     found, codes = np.unique(groups, return_inverse=True)
     return codes.ravel(), len(found)
@@ -84,13 +95,13 @@ def two_way_variances(contributions: np.ndarray, cluster: np.ndarray, performer:
     return np.stack([v1, v2, v1 + v2 - clustered_variance(contributions, both)])
 
 
-def two_way_se(contributions: np.ndarray, cluster: np.ndarray, performer: np.ndarray) -> tuple[np.ndarray, int]:
-    """Standard errors (n_estimates,) from the largest of the three variances, and df = smaller number of groups - 1.
+def two_way_se(contributions: np.ndarray, cluster: np.ndarray, performer: np.ndarray) -> tuple[np.ndarray, float]:
+    """Standard errors (n_estimates,) from the largest of the three variances, and df = fewest effective groups - 1.
 
     contributions: (n_clips, n_estimates); cluster, performer: (n_clips,).
     """
     variances = two_way_variances(contributions, cluster, performer)
-    return np.sqrt(variances.max(0)), min(_coded(cluster)[1], _coded(performer)[1]) - 1
+    return np.sqrt(variances.max(0)), min(effective_groups(cluster), effective_groups(performer)) - 1
 
 
 def interval(estimate, se, df: float, level: float = LEVEL):
@@ -113,10 +124,12 @@ def two_way_t(estimate: float, contributions: np.ndarray, cluster: np.ndarray, p
     if not (math.isfinite(estimate) and np.isfinite(contributions).all()):
         raise ValueError("the estimate or its contributions are not finite")
     variances = two_way_variances(contributions[:, None], cluster, performer)[:, 0]
-    sizes = {"cluster": _coded(cluster)[1], "performer": _coded(performer)[1]}
-    unit = min(sizes, key=lambda k: sizes[k])
+    groups = {"cluster": cluster, "performer": performer}
+    worth = {name: effective_groups(of) for name, of in groups.items()}
+    unit = min(worth, key=lambda k: worth[k])
     which = ("cluster", "performer", "two_way")[int(variances.argmax())]
-    return _result(estimate, math.sqrt(variances.max()), sizes[unit] - 1, len(contributions), sizes[unit], unit, which)
+    n_groups = _coded(groups[unit])[1]
+    return _result(estimate, math.sqrt(variances.max()), worth[unit] - 1, len(contributions), n_groups, unit, which)
 
 
 def clip_t(estimate: float, contributions: np.ndarray) -> Clustered:
@@ -132,7 +145,7 @@ def clip_t(estimate: float, contributions: np.ndarray) -> Clustered:
     return _result(estimate, se, n - 1, n, n, "clip", "clip")
 
 
-def _result(estimate: float, se: float, df: int, n: int, groups: int, unit: str, which: str) -> Clustered:
+def _result(estimate: float, se: float, df: float, n: int, groups: int, unit: str, which: str) -> Clustered:
     from scipy.stats import t as student
 
     if not se > 0:
@@ -156,7 +169,7 @@ def tost(result: Clustered, margin: float) -> float:
     return float(student.sf((margin - abs(result.estimate)) / result.se, result.df))
 
 
-def minimal_detectable_effect(se: float, df: int, alpha: float = ALPHA, power: float = POWER) -> float:
+def minimal_detectable_effect(se: float, df: float, alpha: float = ALPHA, power: float = POWER) -> float:
     """The smallest true effect that a two-sided test at `alpha` finds with probability `power`, in the estimate's unit.
 
     Noncentral t, since with 30 performers the normal approximation is 3 % too optimistic.
@@ -165,7 +178,7 @@ def minimal_detectable_effect(se: float, df: int, alpha: float = ALPHA, power: f
 
 
 @cache
-def _detectable_noncentrality(df: int, alpha: float, power: float) -> float:
+def _detectable_noncentrality(df: float, alpha: float, power: float) -> float:
     from scipy.optimize import brentq
     from scipy.stats import nct
     from scipy.stats import t as student

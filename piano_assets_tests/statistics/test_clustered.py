@@ -84,7 +84,8 @@ def test_takes_the_largest_variance_and_the_fewest_groups():
     variances = clustered.two_way_variances(CONTRIBUTIONS[:, None], CLUSTER, PERFORMER)[:, 0]
     assert got.se**2 == pytest.approx(max(variances), rel=1e-12)
     assert got.variance_of == ("cluster", "performer", "two_way")[variances.argmax()]
-    assert (got.df, got.n_groups, got.unit, got.n_clips) == (8, 9, "performer", N)
+    assert (got.n_groups, got.unit, got.n_clips) == (9, "performer", N)
+    assert got.df == pytest.approx(clustered.effective_groups(PERFORMER) - 1)
     swapped = clustered.two_way_t(MEAN, CONTRIBUTIONS, PERFORMER, CLUSTER)
     assert swapped.se == pytest.approx(got.se, rel=1e-12)
     assert swapped.unit == "cluster"
@@ -194,3 +195,9 @@ def test_size_under_a_planted_null():
         naive += clustered.clip_t(difference, contributions).p < 0.05
     assert 0.01 <= primary / trials <= 0.09
     assert naive / trials > 0.20
+
+
+def test_effective_groups():
+    assert clustered.effective_groups(np.repeat(np.arange(7), 5)) == pytest.approx(7), "equal groups count fully"
+    # Sizes 6, 3, 1: 100 / 46.
+    assert clustered.effective_groups(np.repeat(["a", "b", "c"], [6, 3, 1])) == pytest.approx(100 / 46)
