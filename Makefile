@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: run test smoke ui check bench clean install
+.PHONY: run test smoke ui check calibrate-statistics bench clean install
 
 run: install  ## everything once, then the leaderboard
 	$(BIN)/piano run
@@ -34,6 +34,9 @@ check: install  ## style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+calibrate-statistics: install  ## what each test is worth, on the corpus's structure: docs/statistics.md
+	$(BIN)/python -m piano_assets.report.calibration_doc docs/statistics.md
 
 # The corpus that is measured: PERCEPIANO_DIR, and its rendered clips (make run).
 CORPUS_DIR ?= $(PERCEPIANO_DIR)

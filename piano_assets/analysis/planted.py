@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from piano_assets.statistics import clustered, influence
 from piano_assets.statistics.multiplicity import corrected
@@ -40,6 +41,15 @@ class Structure:
     cluster: np.ndarray
     performer: np.ndarray
     fold: np.ndarray
+
+
+def structure_of(clips: pd.DataFrame, labels: pd.DataFrame, splits: pd.DataFrame, rule: str = "clean") -> Structure:
+    """The structure of the labelled clips, with the folds of the cluster split's first repeat."""
+    labelled = clips[clips["clip"].isin(labels["clip"][labels["rule"] == rule])]
+    tested = splits[(splits["split"] == "cluster") & (splits["repeat"] == 0) & (splits["role"] == "test")]
+    fold = tested[tested["inner_fold"].isna()].set_index("clip")["fold"].reindex(labelled["clip"])
+    cluster, performer = (pd.factorize(labelled[c])[0] for c in ("cluster", "performer"))
+    return Structure(cluster, performer, fold.to_numpy(int))
 
 
 @dataclass(frozen=True)
@@ -232,6 +242,26 @@ def family_wise(structure: Structure, scenario: Scenario, n_arms: int, n: int, r
         ]
         any_rejected += bool((corrected(np.array(p))["p_holm"] < ALPHA).any())
     return any_rejected / n
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What one scenario showed: sizes under the null, power at the announced difference, Holm's family-wise rate."""
+
+    scenario: str
+    null: list[Size]
+    gain: Size
+    family_wise: float
+    n: int
+
+
+def calibrate(structure: Structure, scenario: Scenario, n: int, seed: int, n_arms: int = 8) -> Calibration:
+    """All of it in n experiments each; the announced difference is the mean of n / 10 null experiments."""
+    null, announced, power, family = (np.random.default_rng([seed, i]) for i in range(4))
+    gain = detectable(structure, scenario, max(n // 10, 1), announced)
+    (found,) = sizes(structure, scenario, gain, n, power, ("two_way_t",))
+    rate = family_wise(structure, scenario, n_arms, n, family)
+    return Calibration(scenario.name, list(sizes(structure, scenario, 0.0, n, null)), found, rate, n)
 
 
 def monte_carlo_interval(share: float, n: int) -> tuple[float, float]:

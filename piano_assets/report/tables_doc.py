@@ -6,6 +6,7 @@
 import sys
 from pathlib import Path
 
+from piano_assets.report.sections import with_section
 from piano_assets.schemas import TABLES, Column, Table
 from piano_assets.store.parts import write_file
 
@@ -25,11 +26,7 @@ def with_tables(text: str) -> str:
     Raises:
         ValueError: the marks of the section are missing.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the text lacks the marks {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n\n{tables_section()}\n\n{END}{after}"
+    return with_section(text, BEGIN, END, tables_section())
 
 
 def _section(table: Table) -> str:
