@@ -32,6 +32,28 @@ def judge(
     block: Block, known: Units, rule: str, population: str, level: str, metrics: Collection[str] = tuple(MEASURES)
 ) -> Judged | None:
     """Judge a block; None when fewer than 2 clips can be scored (none of the population, or no large excerpt)."""
+    seen = view_of(block, known, rule, population, level)
+    if seen is None:
+        return None
+    view, clip = seen
+    value, contribution = {}, {}
+    for name in metrics:
+        measure = MEASURES[name]
+        found = measure.value(view) if level in measure.levels else None
+        if found is None:
+            continue
+        value[name] = _only_mean(found) if measure.flat else _with_mean(found)
+        if measure.influence is not None:
+            moved = measure.influence(view)
+            rows = _only_mean(moved) if measure.flat else _with_mean(moved)
+            contribution[name] = _by_clip(rows, clip, known)
+    scored = np.zeros(len(known.clip), bool)
+    scored[clip] = True
+    return Judged(value, contribution, scored)
+
+
+def view_of(block: Block, known: Units, rule: str, population: str, level: str) -> tuple[View, np.ndarray] | None:
+    """What of a block is scored, and the clip of each row (position in `known`); None for fewer than 2 rows."""
     if population not in POPULATIONS or level not in LEVELS:
         raise ValueError(f"population {population!r} or level {level!r} is unknown")
     target = known.labels[rule][block.clip]
@@ -52,21 +74,7 @@ def judge(
         pred, target = centred_within(pred, group), centred_within(target, group)
     hard = known.hard.get((block.split, rule))
     weights = known.reliability.get((rule, population, level))
-    view = View(pred, target, fold, group, weights, None if hard is None else hard[clip])
-    value, contribution = {}, {}
-    for name in metrics:
-        measure = MEASURES[name]
-        found = measure.value(view) if level in measure.levels else None
-        if found is None:
-            continue
-        value[name] = _only_mean(found) if measure.flat else _with_mean(found)
-        if measure.influence is not None:
-            moved = measure.influence(view)
-            rows = _only_mean(moved) if measure.flat else _with_mean(moved)
-            contribution[name] = _by_clip(rows, clip, known)
-    scored = np.zeros(len(known.clip), bool)
-    scored[clip] = True
-    return Judged(value, contribution, scored)
+    return View(pred, target, fold, group, weights, None if hard is None else hard[clip]), clip
 
 
 def average(parts: list[Judged]) -> Judged:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge
+from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge, view_of
 from piano_assets.analysis.panel import Block, Units, blocks, units
 from piano_assets.analysis.scores import grouped
+from piano_assets.analysis.secondary import SECONDARY, Evidence, Side, zou
 from piano_assets.schemas import LEVELS, MARGINS, POPULATIONS, TABLES
 from piano_assets.statistics import clustered
 from piano_assets.statistics.clustered import ALPHA, Clustered
@@ -26,8 +27,9 @@ METRICS: tuple[str, ...] = ("pearson_mean", "r2_pooled")
 FAMILY = ["comparison", "split", "rule", "population", "level", "metric", "dimension", "test"]
 """Tests that are corrected together: one per arm of the comparison."""
 
-EFFECT = "d_z of pseudo-values"
-N_FLIPS = 4999
+EFFECT = "Cohen's d_z of pseudo-values"
+UNKNOWN = ("ci_low", "ci_high", "p_tost", "mde")
+"""What not every secondary test says."""
 UNTESTED = ("comparison", "arm", "population", "level", "metric", "reason")
 
 
@@ -182,6 +184,11 @@ def _tests(
             continue
         gap = average(parts)
         cluster, performer = known.cluster[gap.scored], known.performer[gap.scored]
+        pairs = [
+            (_side(a, known, pair.rule, population, level), _side(b, known, pair.rule, population, level))
+            for (a, b), g in zip(sides, gaps, strict=True)
+            if g is not None
+        ]
         view = names | {"split": pair.split, "rule": pair.rule, "population": population, "level": level}
         for metric in METRICS:
             detailed = metric == "pearson_mean" and (population, level) == ("all", "global")
@@ -200,20 +207,23 @@ def _tests(
                 }
                 two_way = clustered.two_way_t(estimate, contributions, cluster, performer)
                 yield row | _result("two_way_t", two_way) | {"p_tost": clustered.tost(two_way, margin)}
-                if ROW_NAMES[column] == "mean" and metric == "pearson_mean":
-                    yield row | _result("clip_t", clustered.clip_t(estimate, contributions)) | {"p_tost": np.nan}
-                    p = clustered.sign_flip(estimate, contributions, cluster, N_FLIPS, rng)
-                    yield row | {
-                        "test": "sign_flip_cluster",
-                        "estimate": estimate,
-                        "ci_low": np.nan,
-                        "ci_high": np.nan,
-                        "p": p,
-                        "p_tost": np.nan,
-                        "n_units": float(len(np.unique(cluster))),
-                        "unit": "cluster",
-                        "mde": np.nan,
-                    }
+                if metric != "pearson_mean":
+                    continue
+                evidence = Evidence(estimate, contributions, cluster, performer, pairs, rng)
+                if ROW_NAMES[column] == "mean":
+                    found = {name: test(evidence) for name, test in SECONDARY.items()}
+                else:
+                    found = {"zou_interval": zou(evidence, column)}
+                for name, said in found.items():
+                    if said is not None:
+                        yield row | {"test": name, "estimate": estimate} | dict.fromkeys(UNKNOWN, np.nan) | said
+
+
+def _side(block: Block, known: Units, rule: str, population: str, level: str) -> Side:
+    seen = view_of(block, known, rule, population, level)
+    assert seen is not None
+    view, clip = seen
+    return Side(view, known.cluster[clip])
 
 
 def _gap(arm: Block, reference: Block, known: Units, rule: str, population: str, level: str) -> Judged | None:

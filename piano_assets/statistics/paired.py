@@ -82,6 +82,20 @@ def zou_interval(
     return a - b - math.sqrt(max(below, 0.0)), a - b + math.sqrt(max(above, 0.0))
 
 
+def zou_p(r_arm: float, r_reference: float, r_between: float, n: int) -> float:
+    """p value of no difference: 1 less the level at which `zou_interval` just reaches 0."""
+    from scipy.optimize import brentq
+
+    def nearest(miss: float) -> float:
+        low, high = zou_interval(r_arm, r_reference, r_between, n, 1 - miss)
+        return low if r_arm > r_reference else -high
+
+    if r_arm == r_reference:
+        return 1.0
+    least = 1e-12
+    return float(brentq(nearest, least, 1.0)) if nearest(least) < 0 else least
+
+
 def cohens_dz(differences: np.ndarray) -> float:
     """Mean difference over the standard deviation of differences (Lakens 2013, Front. Psychol. 4:863, eq. 6)."""
     d = np.asarray(differences, np.float64)

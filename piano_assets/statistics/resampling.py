@@ -70,7 +70,8 @@ def resampled(metric: str, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
         raise ValueError(f"metric={metric!r} must be one of {tuple(MOMENTS)}")
     columns, formula = MOMENTS[metric]
     totals = (counts @ sums[:, columns].reshape(len(sums), -1)).reshape(len(counts), len(columns), -1)
-    return formula(*np.moveaxis(totals, 1, 0))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample without a clip is undefined, not an accident
+        return formula(*np.moveaxis(totals, 1, 0))
 
 
 def percentile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from piano_assets.analysis.secondary import SECONDARY
 from piano_assets.analysis.tests import comparison_tests
 from piano_assets.dimensions import NAMES
 from piano_assets.metrics.regression import pearson, r2
@@ -84,7 +85,8 @@ def test_estimates_are_plain_differences(result):
     assert got == pytest.approx(np.mean(r2(PREDICTED["good"], VALUE) - r2(BASE, VALUE)), rel=1e-9)
     per_dimension = tests[(tests["arm"] == "good") & (tests["dimension"] == NAMES[7])]
     want = (pearson(PREDICTED["good"], VALUE) - pearson(BASE, VALUE))[7]
-    assert per_dimension["estimate"].tolist() == [pytest.approx(want, rel=1e-9)]
+    assert per_dimension["estimate"].tolist() == [pytest.approx(want, rel=1e-9)] * 2
+    assert per_dimension["test"].tolist() == ["two_way_t", "zou_interval"]
 
 
 def test_the_primary_test_and_its_company(result):
@@ -96,7 +98,7 @@ def test_the_primary_test_and_its_company(result):
     company = tests[(tests["arm"] == "twin") & (tests["metric"] == "pearson_mean") & (tests["dimension"] == "mean")]
     views = company.groupby(["population", "level"])["test"].agg(set)
     assert len(views) == 4
-    assert all(found == {"two_way_t", "clip_t", "sign_flip_cluster"} for found in views)
+    assert all(found == {"two_way_t", *SECONDARY} for found in views)
     assert company[company["test"] != "two_way_t"]["p_tost"].isna().all()
     margins = tests.groupby("metric")["margin"].first().to_dict()
     assert margins == {"pearson_mean": 0.02, "r2_pooled": 0.03}

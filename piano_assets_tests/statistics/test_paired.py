@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from piano_assets.statistics.paired import cohens_dz, corrected_resampled_t, hedges_gav, zou_interval
+from piano_assets.statistics.paired import cohens_dz, corrected_resampled_t, hedges_gav, zou_interval, zou_p
 
 # Ten viewers' ratings of two films: M = 8.7 (SD .82) and 7.7 (SD .95), t(9) = 4.74 (Lakens 2013, table 1 and sec. 5).
 FILM_1 = np.array([9, 7, 8, 9, 8, 9, 9, 10, 9, 9.0])
@@ -86,3 +86,13 @@ def test_folds_that_cannot_be_tested_are_refused(differences, share, message):
 def test_unpaired_values_have_no_paired_effect():
     with pytest.raises(ValueError, match=r"got \(10,\) and \(9,\)"):
         hedges_gav(FILM_1, FILM_2[1:])
+
+
+def test_zous_p_is_where_the_interval_reaches_nothing():
+    p = zou_p(0.396, 0.179, 0.088, 66)
+    low, high = zou_interval(0.396, 0.179, 0.088, 66, 1 - p)
+    assert low == pytest.approx(0, abs=1e-9)
+    assert high > 0
+    assert zou_p(0.179, 0.396, 0.088, 66) == pytest.approx(p)
+    assert zou_p(0.3, 0.3, 0.2, 50) == 1
+    assert zou_p(0.95, 0.1, 0.1, 5000) < 1e-9
