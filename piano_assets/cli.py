@@ -114,6 +114,36 @@ def sweep(names: tuple[str, ...], seeds: int | None, reference: str | None, halv
 
 
 @main.command()
+@click.argument("comparison")
+def power(comparison: str) -> None:
+    """Say which difference in mean r COMPARISON can find, from the variance of pairs that were tested already."""
+    from piano_assets.analysis.power import power_table
+    from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
+    from piano_assets.defs import planner
+    from piano_assets.statistics.clustered import effective_groups
+
+    store = _store()
+    known = planner.known(store)
+    names = [name for name, *_ in known.views()]
+    if comparison not in names:
+        raise click.ClickException(f"no comparison {comparison!r}; there are: {', '.join(names)}")
+    try:
+        tests, clips = store.read("tests", "all"), store.read("clips", "all")
+    except FileNotFoundError as error:
+        raise click.ClickException(str(error)) from error
+    catalogue = comparison_table(known), arm_table(known), trial_table(known.trials)
+    df = min(effective_groups(clips[c].to_numpy()) for c in ("cluster", "performer")) - 1
+    found = power_table(comparison, tests, *catalogue, df)
+    console.print(
+        f"[bold]{comparison}[/]: differences in mean r that the primary test finds ({df + 1:.0f} effective groups). "
+        "More seeds take the seeds' own noise out, not the clips'."
+    )
+    _print(found)
+    if found["pilot"].isna().any():
+        console.print("No pair of that kind was tested yet: sweep one arm and the reference first, with --seeds 1.")
+
+
+@main.command()
 @click.argument("names", nargs=-1, required=True)
 def ship(names: tuple[str, ...]) -> None:
     """Copy the finished results of NAMES (as for `sweep`) to results/, to be kept with the code.

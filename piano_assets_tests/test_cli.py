@@ -312,3 +312,15 @@ def test_the_snapshot_that_was_read_is_still_read_only(piano, data):
     from piano_assets.store.location import open_store
 
     assert snapshot_path(open_store(str(data), "synthetic")).stat().st_mode & 0o777 == 0o444
+
+
+def test_power_is_told_before_a_sweep(piano, data):
+    result = piano("power", "loss@reduced", width=300)
+    assert result.exit_code == 0, result.output
+    assert "loss@reduced: differences in mean r" in result.output
+    assert "No pair of that kind was tested yet" in result.output, "the small tables hold no networks' tests"
+    refused(piano("power", "los"), "no comparison 'los'", "loss@reduced")
+
+
+def test_power_needs_tables(piano, tmp_path):
+    refused(piano("power", "loss", root=tmp_path), "tests", "missing")
