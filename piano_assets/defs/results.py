@@ -185,6 +185,35 @@ def scores(context: dg.AssetExecutionContext, piano: PianoData):
 
 
 @dg.multi_asset(
+    specs=[
+        spec(
+            "calibration", group=GROUP, deps=["subjects", "labels", "clips", "splits"], automation_condition=AUTOMATION
+        )
+    ],
+    name="calibration",
+)
+def calibration(context: dg.AssetExecutionContext, piano: PianoData):
+    """Predictive intervals of every arm and ensemble: how often they hold the label, and how wide they are."""
+    from piano_assets.analysis.calibration import calibration_table
+
+    store = piano.store()
+
+    def make() -> pd.DataFrame:
+        return calibration_table(
+            read_predictions(store),
+            store.read("labels"),
+            store.read("clips", "all"),
+            store.read("splits"),
+            store.read("subjects", "all"),
+            store.read("trials", "all"),
+            ensemble_weights=store.read("ensemble_weights"),
+            progress=progress(context, "arms calibrated"),
+        )
+
+    yield publish(store, "calibration", evaluated(store, "labels", "clips", "splits", "trials"), make)
+
+
+@dg.multi_asset(
     specs=[spec("tests", group=GROUP, deps=["subjects", "arms", "comparisons"], automation_condition=AUTOMATION)],
     name="tests",
 )

@@ -74,6 +74,28 @@ TABLES: tuple[Table, ...] = (
         ("comparison", "arm", "split", "rule", "population", "level", "metric", "dimension", "test"),
     ),
     Table(
+        "calibration",
+        "How often predictive intervals hold the label, and how wide they are.",
+        {
+            "subject": SUBJECT,
+            "split": SPLIT,
+            "rule": RULE,
+            "tuning": text("'tuned' by search on inner validation, or 'fixed'", values=TUNINGS),
+            "probe": text(
+                "residuals on validation clips, or the subject's own spread", values=("conformal", "gaussian")
+            ),
+            "step": number(
+                "level that the interval promises; NULL for scores of whole distributions", 0, 1, nullable=True
+            ),
+            "population": POPULATION,
+            "dimension": DIMENSION_OR_MEAN,
+            "metric": text("metric", values=("coverage", "width", "ence", "crps")),
+            "value": number("mean over repeats"),
+            **CI,
+        },
+        ("subject", "split", "rule", "tuning", "probe", "step", "population", "dimension", "metric"),
+    ),
+    Table(
         "leaderboard_trials",
         "One row per subject, split and rule; the view `leaderboard` leaves out single seeds. "
         "No score stands here without its protocol, interval, lookup score and ceiling.",
