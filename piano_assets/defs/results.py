@@ -354,4 +354,4 @@ def warehouse(piano: PianoData) -> dg.MaterializeResult:
     )
 
 
-ASSETS = [catalogue_tables, lookups, ensembles, scores, tests, leaderboard, report, warehouse]
+ASSETS = [catalogue_tables, lookups, ensembles, scores, calibration, tests, leaderboard, report, warehouse]
