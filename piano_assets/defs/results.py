@@ -286,14 +286,28 @@ def leaderboard(piano: PianoData):
     )
 
 
-REPORTED = ("scores", "tests", "leaks", "quarantine", "clips", "labels", "noise_ceiling", "subjects", "trials", "arms")
+REPORTED = (
+    *(
+        "scores",
+        "calibration",
+        "tests",
+        "leaks",
+        "quarantine",
+        "clips",
+        "labels",
+        "noise_ceiling",
+        "subjects",
+        "trials",
+    ),
+    "arms",
+)
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"html"},
     owners=OWNERS,
-    deps=["leaderboard", "tests", "history"],
+    deps=["leaderboard", "calibration", "tests", "history"],
     automation_condition=AUTOMATION,
 )
 def report(context: dg.AssetExecutionContext, piano: PianoData) -> dg.MaterializeResult:

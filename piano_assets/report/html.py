@@ -10,8 +10,11 @@ import pandas as pd
 from piano_assets.dimensions import NAMES
 from piano_assets.report.board import HEAD, board_rows, has_caveat, protocols
 from piano_assets.report.plots import (
+    CEILING_ROW,
+    coverage_curves,
     data_uri,
     dimension_bars,
+    dimension_heat,
     learning_curves,
     predicted_against_rated,
     protocol_forest,
@@ -41,13 +44,54 @@ def result_plots(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
     """The plots of the best subject of our own protocol, and the learning curves of networks.
 
     Args:
-        tables: leaderboard, scores, noise_ceiling, predictions, labels, clips, subjects, history, trials and arms.
+        tables: leaderboard, scores, noise_ceiling, calibration, predictions, labels, clips, subjects, history, trials
+            and arms.
     """
     plots = []
     subject = best_subject(tables["leaderboard"])
     if subject is not None:
-        plots += [_scatter(subject, tables), _bars(subject, tables)]
-    return plots + _curves(tables)
+        plots += [_scatter(subject, tables), _bars(subject, tables), _heat(tables)]
+    return plots + _coverage(tables) + _curves(tables)
+
+
+def _best(tables: Mapping[str, pd.DataFrame], n: int) -> list[str]:
+    """The first ranked subjects of our own protocol."""
+    board = tables["leaderboard"]
+    ranked = board[(board["split"] == "cluster") & (board["rule"] == "clean") & board["rank"].notna()]
+    return list(ranked.sort_values("rank")["subject"].head(n))
+
+
+def _heat(tables: Mapping[str, pd.DataFrame]) -> Plot:
+    where = {"split": "cluster", "rule": "clean", "population": "all", "level": "global", "metric": "pearson_mean"}
+    rows = _where(tables["scores"], where)
+    rows = rows[rows["subject"].isin(_best(tables, 20)) & rows["dimension"].isin(NAMES)]
+    rows = rows.sort_values("tuning").drop_duplicates(["subject", "dimension"], keep="last")
+    ceiling = _where(tables["noise_ceiling"], {k: where[k] for k in ("rule", "population", "level")})
+    ceiling = ceiling[(ceiling["method"] == "split_half") & ceiling["dimension"].isin(NAMES)]
+    top = ceiling.rename(columns={"max_r": "value"}).assign(subject=CEILING_ROW)[["subject", "dimension", "value"]]
+    figure = dimension_heat(
+        pd.concat([rows[top.columns], top]), "correlation by dimension, split cluster, clean labels"
+    )
+    note = "The 20 first subjects of the leaderboard. Last row: what the raters' agreement allows."
+    return Plot("dimension_heat", "Subjects by dimension", note, figure)
+
+
+def _coverage(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
+    where = {"split": "cluster", "rule": "clean", "population": "all", "dimension": "mean", "metric": "coverage"}
+    rows = _where(tables["calibration"], where)
+    rows = rows[rows["subject"].isin(_best(tables, 8))].sort_values("tuning")
+    rows = rows.drop_duplicates(["subject", "probe", "step"], keep="last")
+    if rows.empty:
+        return []
+    note = "Conformal: from residuals on inner validation clips. Gaussian: from the spread that the subject gives."
+    figure = coverage_curves(rows, "predictive intervals, split cluster, clean labels")
+    return [Plot("coverage", "Do the intervals hold?", note, figure)]
+
+
+def _where(frame: pd.DataFrame, values: Mapping[str, str]) -> pd.DataFrame:
+    for column, value in values.items():
+        frame = frame[frame[column] == value]
+    return frame
 
 
 def _curves(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, SCORE, LOOKUP, CEILING = "#222831", "#2a6f97", "#c8553d", "#6a994e"
+CEILING_ROW = "(ceiling)"
 MOST_NAMED = 25
 """Lines that a legend names."""
 
@@ -147,6 +148,56 @@ def _mean_curve(history: pd.DataFrame) -> pd.DataFrame:
         index="epoch", columns=member, values=columns
     )
     return wide.sort_index().ffill().T.groupby(level=0).mean().T[columns]
+
+
+def dimension_heat(rows: pd.DataFrame, title: str) -> "Figure":
+    """Correlation of every subject on every dimension, best subject on top, dimensions as the ratings have them.
+
+    Args:
+        rows: subject, dimension, value; subjects are ordered by their mean. The rows named `CEILING_ROW` come last.
+    """
+    wide = rows.pivot(index="subject", columns="dimension", values="value").reindex(columns=list(NAMES))
+    order = wide.mean(1).sort_values(ascending=False).index
+    wide = wide.loc[[*(s for s in order if s != CEILING_ROW), *(s for s in order if s == CEILING_ROW)]]
+    figure, axes = _figure(11, 1.9 + 0.24 * len(wide))
+    axis = axes[0, 0]
+    image = axis.imshow(wide.to_numpy(float), cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    for (y, x), value in np.ndenumerate(wide.to_numpy(float)):
+        if np.isfinite(value):
+            axis.text(
+                x, y, f"{value:.2f}".removeprefix("0"), ha="center", va="center", fontsize=6,
+                color="white" if value < 0.65 else INK,
+            )  # fmt: skip
+    axis.set_xticks(range(len(NAMES)), list(NAMES), rotation=60, ha="right", fontsize=7)
+    axis.set_yticks(range(len(wide)), list(wide.index), fontsize=7)
+    figure.colorbar(image, ax=axis, shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)
+    axis.set_title(title, fontsize=10, color=INK)
+    return figure
+
+
+def coverage_curves(rows: pd.DataFrame, title: str) -> "Figure":
+    """How often intervals held the label, over what they promised; on the diagonal they keep their word.
+
+    Args:
+        rows: subject, probe, step (the level promised), value, ci_low, ci_high.
+    """
+    from matplotlib import colormaps
+
+    figure, axes = _figure(7.5, 4.6)
+    axis = axes[0, 0]
+    axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    for i, ((subject, probe), one) in enumerate(rows.groupby(["subject", "probe"], sort=True)):
+        one, colour = one.sort_values("step"), colormaps["tab20"](i % 20)
+        axis.plot(one["step"], one["value"], color=colour, marker="o", markersize=3.5, linewidth=1.2,
+                  linestyle="-" if probe == "conformal" else "--", label=f"{subject}, {probe}")  # fmt: skip
+        axis.vlines(one["step"], one["ci_low"], one["ci_high"], color=colour, linewidth=0.8, alpha=0.6)
+    axis.set_xlim(0.4, 1)
+    axis.set_ylim(0.3, 1)
+    axis.set_xlabel("level promised", fontsize=9)
+    axis.set_ylabel("share of labels held, 95 % interval", fontsize=9)
+    figure.legend(fontsize=7, frameon=False, loc="outside right upper")
+    axis.set_title(title, fontsize=10, color=INK)
+    return figure
 
 
 def protocol_forest(board: pd.DataFrame, metric: str, title: str) -> "Figure":

@@ -64,7 +64,11 @@ def test_the_sensor_registers_users_configs_and_logs_what_is_wrong(tmp_path, cap
     resources = {"piano": PianoData(root=str(tmp_path), corpus="synthetic")}
     with dg.instance_for_test() as instance:
         asked = register_configs(dg.build_sensor_context(instance=instance, resources=resources))
-    assert set(asked.dynamic_partitions_requests[0].partition_keys) == {*catalogue(), "mine.strong", "mine.strong@smoke"}
+    assert set(asked.dynamic_partitions_requests[0].partition_keys) == {
+        *catalogue(),
+        "mine.strong",
+        "mine.strong@smoke",
+    }
     assert "broken.toml:2: unknown reference='family.rigde'" in capfd.readouterr().err
 
 

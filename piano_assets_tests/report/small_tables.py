@@ -151,6 +151,7 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         "subjects": subjects,
         "trials": trials,
         "arms": TABLES["arms"].empty(),
+        "calibration": TABLES["calibration"].empty(),
         "runs": runs,
         "history": history,
         "predictions": predictions,

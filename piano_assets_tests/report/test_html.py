@@ -157,7 +157,7 @@ def test_without_a_ranked_subject_the_page_stands():
 def test_without_history_there_are_no_learning_curves():
     tables = report_tables()
     tables["history"] = tables["history"].iloc[:0]
-    assert [p.name for p in result_plots(tables)] == ["predicted_against_rated", "dimensions"]
+    assert [p.name for p in result_plots(tables)] == ["predicted_against_rated", "dimensions", "dimension_heat"]
 
 
 def test_with_nothing_at_all_the_page_stands():
@@ -203,6 +203,21 @@ def test_networks_of_a_comparison_share_a_figure():
     }
     titles = {figure._suptitle.get_text() for figure in plots.values()}
     assert titles == {"loss, up to 2 seeds", "networks beside the comparisons, 1 seed"}
+
+
+def test_the_coverage_of_ranked_subjects_is_drawn():
+    tables = report_tables()
+    row = {"split": "cluster", "rule": "clean", "tuning": "fixed", "population": "all", "dimension": "mean"}
+    held = [
+        row | {"subject": s, "probe": "conformal", "step": p, "value": p - 0.02}
+        for s in (CONFIG, "x")
+        for p in (0.5, 0.9)
+    ]
+    tables["calibration"] = pd.DataFrame(held).assign(metric="coverage", ci_low=0.4, ci_high=0.95)
+    (figure,) = (p.figure for p in result_plots(tables) if p.name == "coverage")
+    (line,) = figure.axes[0].lines[1:]
+    np.testing.assert_allclose(line.get_xydata(), [[0.5, 0.48], [0.9, 0.88]])
+    assert line.get_label() == f"{CONFIG}, conformal"
 
 
 def test_equal_tables_give_equal_pages():

@@ -10,10 +10,12 @@ from matplotlib.colors import to_hex
 from piano_assets.dimensions import NAMES
 from piano_assets.report.plots import (
     CEILING,
+    CEILING_ROW,
     LOOKUP,
     SCORE,
     data_uri,
     dimension_bars,
+    dimension_heat,
     learning_curves,
     png,
     predicted_against_rated,
@@ -116,6 +118,21 @@ def test_learning_curves_are_means_over_members_that_keep_their_last_value():
     np.testing.assert_allclose(r.lines[1].get_xydata(), [[1, 0.25], [2, 1 - 1.5 / 4], [3, 0.75]])
     assert [line.get_label() for line in r.lines] == ["huber", "mse"]
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["huber", "mse"]
+
+
+def test_the_heat_map_orders_subjects_and_ends_with_the_ceiling(rng):
+    values = {"weak": 0.2, CEILING_ROW: 0.9, "strong": 0.6}
+    rows = [
+        {"subject": s, "dimension": d, "value": v + 0.01 * i} for s, v in values.items() for i, d in enumerate(NAMES)
+    ]
+    rows[3]["value"] = np.nan
+    axis = dimension_heat(pd.DataFrame(rows).sample(frac=1, random_state=0), "title").axes[0]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["strong", "weak", CEILING_ROW]
+    assert [t.get_text() for t in axis.get_xticklabels()] == list(NAMES)
+    shown = axis.images[0].get_array()
+    np.testing.assert_allclose(shown[0], 0.6 + 0.01 * np.arange(19))
+    assert len(axis.texts) == 3 * 19 - 1, "what is undefined stays blank"
+    assert axis.texts[0].get_text() == ".60"
 
 
 def test_the_forest_shows_intervals_lookup_and_ceiling():
