@@ -288,18 +288,18 @@ def leaderboard(piano: PianoData):
 
 REPORTED = (
     *(
-        "scores",
-        "calibration",
-        "tests",
-        "leaks",
-        "quarantine",
         "clips",
         "labels",
         "noise_ceiling",
-        "subjects",
+        "leaks",
+        "quarantine",
         "trials",
+        "comparisons",
+        "arms",
+        "halted",
+        "published",
     ),
-    "arms",
+    *("subjects", "scores", "calibration", "tests", "leaderboard_trials"),
 )
 
 
@@ -319,11 +319,12 @@ def report(context: dg.AssetExecutionContext, piano: PianoData) -> dg.Materializ
     store = piano.store()
     parts = result_parts(store)
     tables = {t: store.read(t) for t in REPORTED}
-    board = store.read("leaderboard_trials", "all")
+    board = tables["leaderboard_trials"]
     tables["leaderboard"] = board[board["kind"] != "trial"]
     tables["predictions"] = read_predictions(store)
-    history = [read_part(p).to_pandas() for p in parts["history"]]
-    tables["history"] = pd.concat(history) if history else TABLES["history"].empty()
+    for table in ("history", "runs"):
+        found = [read_part(p).to_pandas() for p in parts[table]]
+        tables[table] = pd.concat(found, ignore_index=True) if found else TABLES[table].empty()
     plots = result_plots(tables)
     path = write_file(store.root / "report.html", render(store.corpus, tables, plots).encode())
     metadata: dict = {"report": dg.MetadataValue.path(str(path.resolve())), "plots": len(plots)}

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 COLOURS = {"better": SCORE, "worse": LOOKUP, "equivalent": CEILING, "inconclusive": "#8a8f98"}
 
 
+def is_plotted(outcome: Outcome) -> bool:
+    """Whether there are two differences or more to see."""
+    return outcome.run and sum(a.difference is not None for a in outcome.arms) > 1
+
+
 def differences_plot(outcome: Outcome) -> "Figure":
     """Each tested arm's difference in mean r with its 95 % interval, coloured by verdict, over the band of the margin.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from piano_assets.catalogue.trial import BUDGETS
-from piano_assets.report.differences import differences_plot
+from piano_assets.report.differences import differences_plot, is_plotted
 from piano_assets.report.outcomes import NO_RUN, READ, Arm, Frames, Outcome, Protocol, Score, outcomes
 from piano_assets.report.plots import png
 from piano_assets.report.verdicts import interval, number, p_value, plain_result
@@ -98,7 +98,7 @@ def _section(o: Outcome, published: pd.DataFrame) -> str:
         setting.insert(1, f"split, labels, folds: {_protocol(o.protocol)}")
     blocks = [f"## {o.name}", f"*{_text(o.hypothesis)}*", "; ".join(setting) + f". {_text(o.budget_note)}"]
     blocks += [_one_protocol(o) if together else _many_protocols(o), _verdicts(o) if o.tested else _gap(o)]
-    if _is_plotted(o):
+    if is_plotted(o):
         blocks.append(f"![{o.name}: differences to the reference]({PLOTS}/{plot_name(o)})")
     if not o.tested:
         blocks.append(_published(o, published))
@@ -270,10 +270,6 @@ def _parameters(n: int | None) -> str:
     return "" if n is None else f"{n / 1e6:.3g}M" if n >= 1e5 else str(n)
 
 
-def _is_plotted(o: Outcome) -> bool:
-    return sum(a.difference is not None for a in o.arms) > 1
-
-
 def plot_name(o: Outcome) -> str:
     return f"{o.name.replace('@', '.')}.png"
 
@@ -287,7 +283,7 @@ def write_page(path: Path, store: Store) -> list[Path]:
     """Write the page and its plots; a plot that is no longer shown is removed. Returns the files."""
     tables = read_tables(store)
     text = experiments_markdown(tables, store.corpus, latest_snapshot(store).stem)
-    shown = {plot_name(o): o for o in outcomes(tables) if o.run and _is_plotted(o)}
+    shown = {plot_name(o): o for o in outcomes(tables) if is_plotted(o)}
     folder = path.parent / PLOTS
     for old in folder.glob("*.png"):
         if old.name not in shown:

@@ -9,6 +9,8 @@ import pandas as pd
 
 from piano_assets.dimensions import NAMES
 from piano_assets.report.board import HEAD, board_rows, has_caveat, protocols
+from piano_assets.report.differences import differences_plot, is_plotted
+from piano_assets.report.outcomes import outcomes
 from piano_assets.report.plots import (
     CEILING_ROW,
     coverage_curves,
@@ -41,17 +43,17 @@ def best_subject(board: pd.DataFrame, split: str = "cluster", rule: str = "clean
 
 
 def result_plots(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
-    """The plots of the best subject of our own protocol, and the learning curves of networks.
+    """The plots of the best subject, of the leaderboard's first, of every comparison, and of networks as they learn.
 
     Args:
-        tables: leaderboard, scores, noise_ceiling, calibration, predictions, labels, clips, subjects, history, trials
-            and arms.
+        tables: leaderboard (without single seeds), predictions, labels, clips, subjects, history and calibration, and
+            those of `outcomes.READ`.
     """
     plots = []
     subject = best_subject(tables["leaderboard"])
     if subject is not None:
         plots += [_scatter(subject, tables), _bars(subject, tables), _heat(tables)]
-    return plots + _coverage(tables) + _curves(tables)
+    return plots + _comparisons(tables) + _coverage(tables) + _curves(tables)
 
 
 def _best(tables: Mapping[str, pd.DataFrame], n: int) -> list[str]:
@@ -59,6 +61,15 @@ def _best(tables: Mapping[str, pd.DataFrame], n: int) -> list[str]:
     board = tables["leaderboard"]
     ranked = board[(board["split"] == "cluster") & (board["rule"] == "clean") & board["rank"].notna()]
     return list(ranked.sort_values("rank")["subject"].head(n))
+
+
+def _comparisons(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
+    """The differences of each comparison's arms to its reference."""
+    return [
+        Plot(f"comparison.{o.name}", f"Comparison: {o.name}", o.hypothesis, differences_plot(o))
+        for o in outcomes(tables)
+        if is_plotted(o)
+    ]
 
 
 def _heat(tables: Mapping[str, pd.DataFrame]) -> Plot:

@@ -150,7 +150,7 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         "features": features.assign(value=unit(features)),
         "subjects": subjects,
         "trials": trials,
-        "arms": TABLES["arms"].empty(),
+        **{name: TABLES[name].empty() for name in ("comparisons", "arms", "halted")},
         "calibration": TABLES["calibration"].empty(),
         "runs": runs,
         "history": history,
@@ -165,8 +165,8 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
 def report_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
     """The tables as the report gets them: the leaderboard without single seeds."""
     tables = small_tables(seed)
-    found = tables.pop("leaderboard_trials")
-    return tables | {"leaderboard": found[found["kind"] != "trial"]}
+    found = tables["leaderboard_trials"]
+    return tables | {"leaderboard": found[found["kind"] != "trial"], "leaderboard_trials": found}
 
 
 def small_snapshot(root: Path) -> Store:

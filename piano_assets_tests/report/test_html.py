@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from piano_assets.report.html import best_subject, render, result_plots
+from piano_assets_tests.report.experiment_tables import experiment_tables
 from piano_assets_tests.report.small_tables import CONFIG, board, board_row, report_tables
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -218,6 +219,13 @@ def test_the_coverage_of_ranked_subjects_is_drawn():
     (line,) = figure.axes[0].lines[1:]
     np.testing.assert_allclose(line.get_xydata(), [[0.5, 0.48], [0.9, 0.88]])
     assert line.get_label() == f"{CONFIG}, conformal"
+
+
+def test_every_comparison_with_results_is_drawn():
+    tables = report_tables() | experiment_tables()
+    drawn = {p.name: p for p in result_plots(tables)}
+    assert [name for name in drawn if name.startswith("comparison.")] == ["comparison.dropout"]
+    assert drawn["comparison.dropout"].note == "dropout helps if n < 2."
 
 
 def test_equal_tables_give_equal_pages():
