@@ -50,11 +50,14 @@ def calibration_table(
     rules = label_rules(sorted({(b.subject, b.split) for b in found}), subjects, trials, ensemble_weights)
     chosen = predictions[predictions["inner_fold"].isna() & (predictions["condition"] == "clean")]
     spreads = _spreads(chosen, known)
+    valid = chosen[chosen["role"] == "valid"].reset_index(drop=True)
+    of_subject = valid.groupby(["subject", "split", "tuning"], observed=True).indices
     groups = grouped(found, subjects)
     frames: list[pd.DataFrame] = []
     for done, ((name, split, tuning), members) in enumerate(groups.items(), 1):
         for rule in rules[members[0].subject, split]:
-            residuals = _residuals(chosen, known, rule, {b.subject for b in members}, split, tuning)
+            mine = [valid.iloc[of_subject.get((b.subject, split, tuning), [])] for b in members]
+            residuals = _residuals(pd.concat(mine), known, rule)
             for probe, seen in (("conformal", residuals), ("gaussian", spreads)):
                 rows = list(_rows(probe, members, seen, known, rule))
                 if rows:
@@ -72,17 +75,12 @@ def _wide(rows: pd.DataFrame, known: Units, column: str) -> tuple[np.ndarray, np
     return known.clip.get_indexer(wide.index), wide.to_numpy(np.float64)
 
 
-def _residuals(
-    predictions: pd.DataFrame, known: Units, rule: str, subjects: set[str], split: str, tuning: str
-) -> Residuals:
-    valid = predictions[
-        (predictions["role"] == "valid")
-        & (predictions["split"] == split)
-        & (predictions["tuning"] == tuning)
-        & predictions["subject"].isin(subjects)
-    ]
+KEYS = ["subject", "split", "tuning", "repeat", "fold"]
+
+
+def _residuals(valid: pd.DataFrame, known: Units, rule: str) -> Residuals:
     found = {}
-    for (subject, repeat, fold), rows in valid.groupby(["subject", "repeat", "fold"], observed=True):
+    for (subject, split, tuning, repeat, fold), rows in valid.groupby(KEYS, observed=True):
         clip, pred = _wide(rows, known, "value")
         error = abs(pred - known.labels[rule][clip])
         found[subject, split, tuning, int(repeat), int(fold)] = error[~np.isnan(error[:, 0])]
@@ -93,8 +91,7 @@ def _spreads(predictions: pd.DataFrame, known: Units) -> Residuals:
     """Like residuals, but (n_clips, 19) spreads of the test clips themselves, NaN elsewhere."""
     spread = predictions[(predictions["role"] == "test") & predictions["std"].notna()]
     found = {}
-    keys = ["subject", "split", "tuning", "repeat", "fold"]
-    for (subject, split, tuning, repeat, fold), rows in spread.groupby(keys, observed=True):
+    for (subject, split, tuning, repeat, fold), rows in spread.groupby(KEYS, observed=True):
         table = np.full((len(known.clip), N_DIMENSIONS), np.nan)
         clip, std = _wide(rows, known, "std")
         table[clip] = std
