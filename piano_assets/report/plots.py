@@ -192,7 +192,7 @@ def coverage_curves(rows: pd.DataFrame, title: str) -> "Figure":
                   linestyle="-" if probe == "conformal" else "--", label=f"{subject}, {probe}")  # fmt: skip
         axis.vlines(one["step"], one["ci_low"], one["ci_high"], color=colour, linewidth=0.8, alpha=0.6)
     axis.set_xlim(0.4, 1)
-    axis.set_ylim(0.3, 1)
+    axis.set_ylim(0, 1)
     axis.set_xlabel("level promised", fontsize=9)
     axis.set_ylabel("share of labels held, 95 % interval", fontsize=9)
     figure.legend(fontsize=7, frameon=False, loc="outside right upper")
