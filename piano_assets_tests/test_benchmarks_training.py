@@ -124,7 +124,7 @@ def test_all_systems_are_measured_and_kept_beside_earlier_runs(store, tmp_path, 
     kept = json.loads((tmp_path / "training_cpu.json").read_text())
     assert kept.pop("earlier") == 1
     ((label, found),) = kept.items()
-    assert label == "; ".join(["ast.reference@smoke", *changes])
+    assert label == "; ".join(["ast.reference@smoke", "float32", *changes])
     assert set(found["systems"]) == {"one after another", "stack of 2", "side by side", "lightning"}
     for system in found["systems"].values():
         assert system["members_per_hour"]["median"] > 0
