@@ -120,7 +120,7 @@ def power(comparison: str) -> None:
     from piano_assets.analysis.power import power_table
     from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
     from piano_assets.defs import planner
-    from piano_assets.statistics.clustered import effective_groups
+    from piano_assets.statistics.clustered import degrees_of_freedom
 
     store = _store()
     known = planner.known(store)
@@ -132,7 +132,7 @@ def power(comparison: str) -> None:
     except FileNotFoundError as error:
         raise click.ClickException(str(error)) from error
     catalogue = comparison_table(known), arm_table(known), trial_table(known.trials)
-    df = min(effective_groups(clips[c].to_numpy()) for c in ("cluster", "performer")) - 1
+    df = degrees_of_freedom(clips["cluster"].to_numpy(), clips["performer"].to_numpy())
     found = power_table(comparison, tests, *catalogue, df)
     console.print(
         f"[bold]{comparison}[/]: differences in mean r that the primary test finds ({df + 1:.0f} effective groups). "

@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average
 from piano_assets.analysis.panel import Block, Units, blocks, units
-from piano_assets.analysis.scores import grouped, label_rules
+from piano_assets.analysis.scores import grouped, intervals, label_rules
 from piano_assets.dimensions import N_DIMENSIONS, NAMES
 from piano_assets.metrics.calibration import conformal_quantile, crps, ence, gaussian_half_width
 from piano_assets.schemas import POPULATIONS, TABLES
-from piano_assets.statistics.clustered import interval, two_way_se
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-ROWS = (*NAMES, "mean")
 
 Residuals = dict[tuple[str, str, str, int, int], np.ndarray]
 """(subject, split, tuning, repeat, fold) -> absolute residuals of validation clips, (n, 19)."""
@@ -111,16 +110,11 @@ def _rows(probe: str, members: list[Block], seen: Residuals, known: Units, rule:
         kept = [p for p in parts if p is not None]
         if not kept:
             continue
-        coverage, width, moved, judged = (np.mean(x, axis=0) for x in zip(*kept, strict=True))
-        scored = judged > 0
-        low = high = np.full(len(ROWS), np.nan)
-        cluster, performer = known.cluster[scored], known.performer[scored]
-        if min(len(np.unique(cluster)), len(np.unique(performer))) >= 2:
-            se, df = two_way_se(moved[scored], cluster, performer)
-            low, high = (np.clip(x, 0, 1) for x in interval(coverage, se, df))
-        told = {"step": level, "population": population, "dimension": ROWS}
-        yield pd.DataFrame(told | {"metric": "coverage", "value": coverage, "ci_low": low, "ci_high": high})
-        yield pd.DataFrame(told | {"metric": "width", "value": width, "ci_low": np.nan, "ci_high": np.nan})
+        mean = average(kept)
+        low, high = intervals(mean, known)
+        for metric, value in mean.value.items():
+            told = {"step": level, "population": population, "dimension": ROW_NAMES, "metric": metric, "value": value}
+            yield pd.DataFrame(told | {"ci_low": np.clip(low[metric], 0, 1), "ci_high": np.clip(high[metric], 0, 1)})
     if probe == "gaussian":
         for population in POPULATIONS:
             yield from _proper(usable, seen, known, rule, population)
@@ -133,11 +127,8 @@ def _scored(block: Block, known: Units, rule: str, population: str) -> np.ndarra
 
 def _held(
     probe: str, block: Block, seen: Residuals, known: Units, rule: str, population: str, level: float
-) -> tuple[np.ndarray, ...] | None:
-    """Coverage (20,), full width (20,), contributions (n_clips, 20) and which clips were judged (n_clips,) of a block.
-
-    None where an interval is infinite: there are too few validation clips for the level.
-    """
+) -> Judged | None:
+    """Coverage and full width of a block; None where an interval is infinite (too few validation clips)."""
     kept = _scored(block, known, rule, population)
     if kept.sum() < 2:
         return None
@@ -152,12 +143,13 @@ def _held(
         return None
     held = (abs(known.labels[rule][clip] - block.pred[kept]) <= half).astype(float)
     held = np.concatenate([held, held.mean(1, keepdims=True)], axis=1)
-    moved = np.zeros((len(known.clip), len(ROWS)))
+    moved = np.zeros((len(known.clip), len(ROW_NAMES)))
     np.add.at(moved, clip, (held - held.mean(0)) / len(held))
     width = 2 * half.mean(0)
-    judged = np.zeros(len(known.clip))
-    judged[clip] = 1
-    return held.mean(0), np.append(width, width.mean()), moved, judged
+    scored = np.zeros(len(known.clip), bool)
+    scored[clip] = True
+    value = {"coverage": held.mean(0), "width": np.append(width, width.mean())}
+    return Judged(value, {"coverage": moved}, scored)
 
 
 def _proper(members: list[Block], seen: Residuals, known: Units, rule: str, population: str) -> Iterator[pd.DataFrame]:
@@ -177,5 +169,5 @@ def _proper(members: list[Block], seen: Residuals, known: Units, rule: str, popu
     for name, values in found.items():
         if values:
             mean = np.mean(values, axis=0)
-            told = {"step": np.nan, "population": population, "dimension": ROWS, "metric": name}
+            told = {"step": np.nan, "population": population, "dimension": ROW_NAMES, "metric": name}
             yield pd.DataFrame(told | {"value": np.append(mean, mean.mean()), "ci_low": np.nan, "ci_high": np.nan})

@@ -169,7 +169,7 @@ def _scores(name: str, members: list[Block], known: Units, rule: str) -> Iterato
 
 def _rows(parts: list[Judged], known: Units) -> pd.DataFrame:
     mean = average(parts)
-    low, high = _intervals(mean, known)
+    low, high = intervals(mean, known)
     frames = []
     for metric, measure in MEASURES.items():
         if metric not in mean.value:
@@ -192,7 +192,8 @@ def _rows(parts: list[Judged], known: Units) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _intervals(mean: Judged, known: Units) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def intervals(mean: Judged, known: Units) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(low, high) of every measure, (20,) each: NaN without contributions or without 2 clusters and performers."""
     nothing = np.full(len(ROW_NAMES), np.nan)
     low, high = dict.fromkeys(mean.value, nothing), dict.fromkeys(mean.value, nothing)
     cluster, performer = known.cluster[mean.scored], known.performer[mean.scored]

@@ -13,18 +13,8 @@ ASSET_OF = {"features": ("symbolic_features", "audio_features"), "quarantine": (
 
 CHECKED = (
     *("clips", "notes", "controls", "clusters", "ratings", "labels", "noise_ceiling", "splits", "leaks", "audio"),
-    *(
-        "features",
-        "quarantine",
-        "trials",
-        "comparisons",
-        "arms",
-        "published",
-        "subjects",
-        "scores",
-        "calibration",
-        "tests",
-    ),
+    *("features", "quarantine", "trials", "comparisons", "arms", "published"),
+    *("subjects", "scores", "calibration", "tests"),
 )
 
 

@@ -72,6 +72,11 @@ def effective_groups(groups: np.ndarray) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
+def degrees_of_freedom(cluster: np.ndarray, performer: np.ndarray) -> float:
+    """Of the two-way clustered t: fewest effective groups - 1. cluster, performer: (n_clips,)."""
+    return min(effective_groups(cluster), effective_groups(performer)) - 1
+
+
 def _coded(groups: np.ndarray) -> tuple[np.ndarray, int]:
     found, codes = np.unique(groups, return_inverse=True)
     return codes.ravel(), len(found)
@@ -101,7 +106,7 @@ def two_way_se(contributions: np.ndarray, cluster: np.ndarray, performer: np.nda
     contributions: (n_clips, n_estimates); cluster, performer: (n_clips,).
     """
     variances = two_way_variances(contributions, cluster, performer)
-    return np.sqrt(variances.max(0)), min(effective_groups(cluster), effective_groups(performer)) - 1
+    return np.sqrt(variances.max(0)), degrees_of_freedom(cluster, performer)
 
 
 def interval(estimate, se, df: float, level: float = LEVEL):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEVEL = 0.95
+from piano_assets.statistics.clustered import LEVEL
 
 
 class FoldTest(NamedTuple):

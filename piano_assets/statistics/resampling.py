@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-LEVEL = 0.95
+from piano_assets.statistics.clustered import LEVEL
+
 _NEGLIGIBLE = 1e-12
 N, P, T, PP, TT, PT, ABS = range(7)
 """The sums: of 1, pred, target, their squares, their product, and the absolute error."""

@@ -187,7 +187,7 @@ def test_small_excerpts_stay_out_of_within_excerpt():
     assert score(pred) == before
 
 
-def test_intervals_cover_the_truth():
+def testintervals_cover_the_truth():
     """The interval of mean r around a known population correlation.
 
     Labels with cluster and performer effects, 300 draws; r is known from the variances: .8. Nominal 95 % with 7 groups
@@ -195,7 +195,7 @@ def test_intervals_cover_the_truth():
     """
     from piano_assets.analysis.evaluate import average, judge
     from piano_assets.analysis.panel import Block, Units
-    from piano_assets.analysis.scores import _intervals
+    from piano_assets.analysis.scores import intervals
 
     clips = world.clips(30, 20)
     codes = [pd.factorize(clips[c])[0] for c in ("excerpt", "cluster", "performer")]
@@ -211,6 +211,6 @@ def test_intervals_cover_the_truth():
         known = Units(pd.Index(clips["clip"]), ~clips["deadpan"].to_numpy(), *codes, {"clean": target})
         block = Block("m", "s", "fixed", 0, np.zeros(n, int), np.arange(n), pred)
         mean = average([judge(block, known, "clean", "all", "global", ["pearson_mean"])])
-        low, high = _intervals(mean, known)
+        low, high = intervals(mean, known)
         hits += low["pearson_mean"][-1] < 0.8 < high["pearson_mean"][-1]
     assert 0.90 <= hits / draws <= 0.99
