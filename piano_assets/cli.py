@@ -201,7 +201,8 @@ def smoke() -> None:
     store = _store("synthetic")
     if not (store.root / "source").is_dir():
         # The smallest corpus that every split of the catalogue can be made of: PercePiano's own needs ten players.
-        write_synthetic(store.root / "source", n_excerpts=6, n_performers=10)
+        # Clips of two bars: most of what a large network takes here is hearing all clips to their ends.
+        write_synthetic(store.root / "source", n_excerpts=6, n_performers=10, n_bars=2)
     wanted = [config for config, trial in planner.known(store).trials.items() if trial.budget == "smoke"]
     _stages("synthetic", lambda: planner.owed(store, wanted, 1))
 

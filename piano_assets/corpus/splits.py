@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from piano_assets.corpus import split_protocols, split_strategies
-from piano_assets.corpus.split_strategies import N_REPEATS, Assignment, Sources, SplitImpossible
+from piano_assets.corpus.split_strategies import N_INNER_FOLDS, N_REPEATS, Assignment, Sources, SplitImpossible
 from piano_assets.store.parts import digest
 
 __all__ = ["SPLITS", "Split", "SplitImpossible", "make_split"]
@@ -31,6 +31,7 @@ class Split:
         unit: what is kept whole, a column of `clips`; inner validation keeps `valid_unit` whole (None: no unit).
         aggregation: `pooled` (test clips of all folds are scored as one set) or `mean_of_folds`.
         n_repeats: repeats of the fold assignment; a seed picks one.
+        n_inner_folds: inner folds in each outer fold, on which trials are fitted as well.
         promises: kinds of kinship whose leak must be 0.
         reference: where the protocol comes from.
     """
@@ -42,6 +43,7 @@ class Split:
     valid_unit: str | None
     aggregation: str = "pooled"
     n_repeats: int = 1
+    n_inner_folds: int = 0
     promises: tuple[str, ...] = ()
     reference: str = "this project"
 
@@ -157,6 +159,7 @@ _REGISTERED = (
         unit="cluster",
         valid_unit="cluster",
         n_repeats=N_REPEATS,
+        n_inner_folds=N_INNER_FOLDS,
         promises=MUSIC,
         reference="Cawley & Talbot 2010, JMLR 11",
     ),

@@ -302,9 +302,19 @@ def test_an_empty_folder_will_do(tmp_path):
         ({"n_performers": 1}, "n_performers=1 must lie in 2..12"),
         ({"n_raters": 9}, "raters_per_clip=10 must lie in 9..9"),
         ({"raters_per_clip": ((5, 12), (9, 10))}, "raters_per_clip=12 must lie in 5..11"),
+        ({"n_bars": 0}, "n_bars=0 must lie in 1..16"),
     ],
 )
 def test_sizes_out_of_range_are_refused(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         write_synthetic(tmp_path / "corpus", **arguments)
     assert not (tmp_path / "corpus").exists()
+
+
+def test_opening_bars_make_shorter_clips_of_the_same_names(tiny_dir, tmp_path):
+    write_synthetic(tmp_path / "corpus", **TINY, n_bars=2)
+    whole, opening = (load_performances(f).clips.set_index("clip") for f in (tiny_dir, tmp_path / "corpus"))
+    assert set(whole.index) == set(opening.index)
+    ratio = (opening["duration_s"] / whole["duration_s"].reindex(opening.index)).to_numpy()
+    # 2 of 4, 8 or 16 bars; players slow down towards the end, and the last note of a clip rings as long in both.
+    assert ((ratio > 0.1) & (ratio < 0.7)).all()

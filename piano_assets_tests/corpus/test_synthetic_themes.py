@@ -75,3 +75,23 @@ def test_long_excerpts_contain_the_short_ones_note_by_note():
 
 def test_excerpts_differ():
     assert len({e.stem("1") for e in EXCERPTS}) == len(EXCERPTS)
+
+
+def test_an_opening_ends_with_its_last_bar(one_theme):
+    music = one_theme("C5 D5 E5 F5 | G4*2 A4*2 | C4*4", "C | G,Am | C")
+    two = music.opening(2)
+    assert two.n_bars == 2
+    assert two.harmony.tolist() == [0, 4, 6]
+    assert (two.onset + two.duration).max() == two.n_beats == 8
+    kept = music.onset < 8
+    for name in ("onset", "pitch", "voice"):
+        np.testing.assert_array_equal(getattr(two, name), getattr(music, name)[kept])
+    whole = music.opening(7)
+    np.testing.assert_array_equal(whole.onset, music.onset)
+    assert whole.n_bars == 3
+
+
+def test_a_note_over_the_bar_is_cut_at_the_end(one_theme):
+    music = one_theme("C5*4 | D5*4", "C | G")
+    long = themes.replace(music, duration=np.full(len(music.onset), 7.0))
+    assert (long.opening(1).onset + long.opening(1).duration).max() == 4

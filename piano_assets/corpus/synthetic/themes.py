@@ -6,7 +6,7 @@ both corpora; the music is not that of those works.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 
@@ -206,6 +206,21 @@ class Score:
     @property
     def n_beats(self) -> int:
         return self.beats_per_bar * self.n_bars
+
+    def opening(self, n_bars: int) -> "Score":
+        """The first bars alone (all, where there are no more); what still sounds at their end stops there."""
+        end = self.beats_per_bar * min(n_bars, self.n_bars)
+        kept = self.onset < end
+        onset, duration, pitch, voice = (x[kept] for x in (self.onset, self.duration, self.pitch, self.voice))
+        return replace(
+            self,
+            onset=onset,
+            duration=np.minimum(duration, end - onset),
+            pitch=pitch,
+            voice=voice,
+            harmony=self.harmony[self.harmony < end],
+            n_bars=min(n_bars, self.n_bars),
+        )
 
 
 def _pitch_class(letter: str, shift: str) -> int:

@@ -61,6 +61,7 @@ def write_synthetic(
     n_performers: int = 10,
     n_raters: int = 30,
     raters_per_clip: Sequence[tuple[int, int]] = ((5, 6), (9, 10)),
+    n_bars: int | None = None,
 ) -> None:
     """Generate a corpus in PercePiano's layout under `folder`, which must not exist or be empty.
 
@@ -74,12 +75,15 @@ def write_synthetic(
         n_performers: 2..12 people per work.
         n_raters: listeners of D960; the other works' round always has the users 201..211.
         raters_per_clip: least and most listeners of a clip, for the round of WoO80 and D935 and for that of D960.
+        n_bars: only the first so many bars of every excerpt are played (file names keep the whole number).
 
     Raises:
         ValueError: an argument out of range. FileExistsError: `folder` holds something already.
     """
     _refuse("n_excerpts", n_excerpts, 2, len(EXCERPTS))
     _refuse("n_performers", n_performers, 2, MAX_PERFORMERS)
+    if n_bars is not None:
+        _refuse("n_bars", n_bars, 1, max(e.score.n_bars for e in EXCERPTS))
     panel_sizes = (len(FIRST_ROUND_USERS), n_raters)
     for (least, most), size in zip(raters_per_clip, panel_sizes, strict=True):
         _refuse("raters_per_clip", least, 1, most)
@@ -91,7 +95,7 @@ def write_synthetic(
     shutil.rmtree(unfinished, ignore_errors=True)
 
     clips = clips_of(n_excerpts, n_performers)
-    parameters = _write_music(unfinished / "virtuoso" / "data", clips, rng_seed)
+    parameters = _write_music(unfinished / "virtuoso" / "data", clips, rng_seed, n_bars)
     human = np.array([c.player >= 0 for c in clips])
     heard = impressions(parameters, human).to_numpy()
     first_round = np.array([EXCERPTS[c.excerpt].work != "D960" for c in clips])
@@ -115,7 +119,7 @@ def _refuse(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name}={value} must lie in {low}..{high}")
 
 
-def _write_music(folder: Path, clips: list[Clip], rng_seed: int) -> pd.DataFrame:
+def _write_music(folder: Path, clips: list[Clip], rng_seed: int, n_bars: int | None) -> pd.DataFrame:
     """Write all MIDI files; return the parameters played, one row per clip."""
     played, scores = folder / "all_2rounds", folder / "score_midi"
     played.mkdir(parents=True)
@@ -125,7 +129,7 @@ def _write_music(folder: Path, clips: list[Clip], rng_seed: int) -> pd.DataFrame
     padded = False
     for clip in clips:
         excerpt = EXCERPTS[clip.excerpt]
-        score = excerpt.score
+        score = excerpt.score if n_bars is None else excerpt.score.opening(n_bars)
         if clip.player < 0:
             second = clip.player_id == "Score2"
             tempo, velocity = (SCORE2_TEMPO, SCORE2_VELOCITY) if second else (1.0, DEADPAN_VELOCITY)
