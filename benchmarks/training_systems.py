@@ -94,7 +94,7 @@ def shortened(group: Group, share: float) -> Group:
 def set_scene(trial: Trial, store: Store, n: int, share: float, device: str, precision: str, epochs: int) -> Scene:
     data = load(trial, store)
     groups = [shortened(g, share) for g in members(trial, data, n)]
-    return Scene(trial, data, groups, Material(data, groups, device), device, precision, epochs)
+    return Scene(trial, data, groups, Material(data, trial, device), device, precision, epochs)
 
 
 def stack(scene: Scene, first: int, size: int) -> tuple[Timed, list[Track]]:

@@ -19,6 +19,7 @@ CODE_VERSION: dict[str, int] = {
     "extra_trees": 2,
     "gradient_boosting": 2,
     "transformer": 3,
+    "inner_folds": 1,
     "lookup": 1,
     "ensemble": 1,
     "evaluation": 2,

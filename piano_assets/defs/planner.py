@@ -17,7 +17,8 @@ from piano_assets.catalogue.trial import Encoder, Trial
 from piano_assets.catalogue.user import Problem, read_comparisons
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Part, Store, read_part
-from piano_assets.training.data import done, part_name, part_names, seeds_of
+from piano_assets.training import data
+from piano_assets.training.data import seeds_of
 from piano_assets.training.stacks import stack_key
 
 TRIAL_TABLES = ("predictions", "history", "members", "runs")
@@ -203,24 +204,8 @@ def quickstart(store: Store) -> list[Task]:
 
 
 def standing(store: Store, task: Task, device: str = "cpu") -> Part | None:
-    """The finished part of a task for a device class, else for another; None when it must be trained.
-
-    Without the parts that it reads, nothing can stand.
-    """
-    devices = (device, *(d for d in ("cuda", "cpu") if d != device))
-    ways = [(precision, d) for precision in ("float32", "bfloat16") for d in devices]
-    # Part keys take reading many footers: first ask whether there is a file at all.
-    names = {part_name(task.trial, task.config, task.seed, *way): way for way in reversed(ways)}
-    there = [way for name, way in reversed(names.items()) if _is_there(store, name)]
-    if not there or any(store.part(table, name) is None for table, name in part_names(task.trial)):
-        return None
-    found = (done(task.trial, task.config, task.seed, store, precision, d) for precision, d in there)
-    return next((part for part in found if part is not None), None)
-
-
-def _is_there(store: Store, run: str) -> bool:
-    path = store.path("runs", run)
-    return path.is_file() or (store.shipped is not None and (store.shipped / path.relative_to(store.root)).is_file())
+    """The finished part of a task for a device class, else for another; None when it must be trained."""
+    return next(iter(data.standing(task.trial, task.config, task.seed, store, device)), None)
 
 
 def missing(store: Store, tasks: Iterable[Task]) -> list[Task]:

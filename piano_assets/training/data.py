@@ -24,6 +24,8 @@ _VERSIONED_AS = {
     "mlp": "transformer",
     "random_forest_founding": "random_forest",
 }
+PRECISIONS = ("float32", "bfloat16")
+DEVICES = ("cuda", "cpu")
 SYMBOLIC_RENDERING = "midi"
 WAVEFORM = "waveform"
 
@@ -171,8 +173,19 @@ def precision_of(trial: Trial, precision: str) -> str:
     return "float64" if trial.optimisation is None else precision
 
 
+def has_inner_folds(trial: Trial) -> bool:
+    """Whether the trial is also fitted on inner folds, as its split says."""
+    from piano_assets.corpus.splits import SPLITS
+
+    return trial.split in SPLITS and SPLITS[trial.split].n_inner_folds > 0
+
+
 def part_key(trial: Trial, seed: int, store: Store, precision: str = "float32", device: str = "cpu") -> str:
-    """Part key: trial, seed, data version, code version, precision and device class."""
+    """Part key: trial, seed, data version, code version, precision and device class.
+
+    Where there are inner folds, the version of what is done with them enters too.
+    """
+    inner = {"inner_folds": CODE_VERSION["inner_folds"]} if has_inner_folds(trial) else {}
     return digest(
         trial.key,
         seed,
@@ -180,6 +193,7 @@ def part_key(trial: Trial, seed: int, store: Store, precision: str = "float32", 
         code_version(trial),
         precision_of(trial, precision),
         device_class(trial, device),
+        *inner.items(),
     )
 
 
@@ -194,6 +208,20 @@ def done(
     """The `runs` part of a finished partition, or None; `runs` is written last, so it vouches for the others."""
     key = part_key(trial, seed, store, precision, device)
     return store.part("runs", part_name(trial, config, seed, precision, device), key=key)
+
+
+def standing(trial: Trial, config: str, seed: int, store: Store, device: str = "cpu") -> list[Part]:
+    """The `runs` parts of a finished partition, one for each way in which it was trained: this device class first,
+    float32 before bfloat16. Empty where it must be trained; without the parts that it reads, nothing can stand.
+    """
+    devices = (device, *(d for d in DEVICES if d != device))
+    names = {part_name(trial, config, seed, p, d): (p, d) for p in PRECISIONS for d in devices}
+    # Part keys take reading many footers: first ask whether there is a file at all.
+    there = [way for name, way in names.items() if store.part("runs", name) is not None]
+    if not there or any(store.part(table, name) is None for table, name in part_names(trial)):
+        return []
+    found = (done(trial, config, seed, store, *way) for way in there)
+    return [part for part in found if part is not None]
 
 
 def seeds_of(trial: Trial, n_repeats: int) -> tuple[int, ...]:

@@ -5,17 +5,18 @@ Shapes: m members, b clips a batch, n frames or notes, w bands or columns, k fea
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from piano_assets.catalogue.trial import Augmentation
+from piano_assets.catalogue.trial import Augmentation, Trial
 from piano_assets.models.network import Network
 from piano_assets.training import augmentation
 from piano_assets.training.batches import Clips, first_frames, moments, windows
 from piano_assets.training.data import TrialData
-from piano_assets.training.members import Group, Track, generator
+from piano_assets.training.members import Group, Track, crop_length, generator
 from piano_assets.training.smoothing import smoothed, spread_smoothed, true_variance
 from piano_assets.training.sound import bent_log_mel, samples_needed
 
@@ -44,27 +45,33 @@ class Epoch:
 
 
 class Material:
-    """The clips of one trial's data on one device, for the groups that train on them."""
+    """The clips of one trial's data on one device, for the groups that train on them.
 
-    def __init__(self, data: TrialData, groups: Sequence[Group], device: str) -> None:
-        first = groups[0]
-        self.data, self.device, self.crop, self.inputs = data, device, first.crop, first.trial.inputs
+    trial: any of those that share the data: its crops and inputs count.
+    """
+
+    def __init__(self, data: TrialData, trial: Trial, device: str) -> None:
+        self.data, self.device, self.crop, self.inputs = data, device, crop_length(trial), trial.inputs
         self.clips = Clips.of(data.sequence, device) if data.sequence else None
         self.sound = Clips.of(data.sound, device) if data.sound else None
         self.variants = [Clips.of(v, device) for v in data.variants]
         self.targets = torch.tensor(data.targets, dtype=torch.float32, device=device)
         errors = np.where(np.isfinite(data.errors), data.errors, UNKNOWN_ERROR)
         self.errors = torch.tensor(np.maximum(errors, ERROR_FLOOR), dtype=torch.float32, device=device)
-        self._sums = self.clips.sums() if self.clips else None
         self._always_full = self.clips is not None and int(self.clips.n_frames.min()) >= self.crop
         self._versions: dict[tuple[int, int, int], Tensor] = {}
         self._similar: dict[tuple[int, int], Tensor] = {}
+
+    @cached_property
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        assert self.clips is not None
+        return self.clips.sums()
 
     def standardise(self, network: Network, tracks: Sequence[Track]) -> None:
         """Keep each member's training moments in its network: frames, features, targets."""
         for i, track in enumerate(tracks):
             rows = torch.from_numpy(track.group.train).to(self.device)
-            if self.clips is not None and self._sums is not None:
+            if self.clips is not None:
                 network.input_mean[i], network.input_std[i] = moments(self.clips, self._sums, rows)
             if self.data.features is not None:
                 x = self.data.features[np.ix_(track.group.train, track.group.columns)]

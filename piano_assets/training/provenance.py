@@ -10,7 +10,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-PRECISIONS = ("float32", "bfloat16")
+from piano_assets.training.data import PRECISIONS
+
 PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "lightgbm", "einops", "piano_assets")
 
 

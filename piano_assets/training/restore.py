@@ -28,8 +28,11 @@ def restore_network(
     store: Store,
     precision: str = "float32",
     device: str = "cpu",
+    to: str | None = None,
 ) -> Restored:
     """Read the network of one fold of a finished partition.
+
+    precision, device: in which it was trained; to: the device that it is put on, by default that one.
 
     Raises:
         FileNotFoundError: no such checkpoint is kept.
@@ -50,6 +53,6 @@ def restore_network(
         seed=seed,
         fold=fold,
     )
-    network = Network(trial.model, Shape(**record["shape"])).to(device)
-    load_rows(network, row_of(network, arrays)[None].to(device))
+    network = Network(trial.model, Shape(**record["shape"])).to(to or device)
+    load_rows(network, row_of(network, arrays)[None].to(to or device))
     return Restored(network.eval(), record)

@@ -93,7 +93,7 @@ def fit_groups(
     from piano_assets.training.material import Material
 
     repeatable(device)
-    work = _Work(Material(data, groups, device), precision, folder_of, on_group, save_every_s)
+    work = _Work(Material(data, groups[0].trial, device), precision, folder_of, on_group, save_every_s)
     if members is None and not device.startswith("cuda"):
         _fit_side_by_side(groups, work)
     else:

@@ -40,7 +40,7 @@ def tracks_of(store, *trials: Trial, seed: int = 0, folds: tuple[int, ...] = (0,
     data = load(trials[0], store)
     groups = [g for t in trials for g in groups_of(t, "c", seed, 0, data) if g.fold in folds]
     tracks = [Track.begin(g, label) for g in groups for label in g.points]
-    return tracks, Material(data, groups, "cpu")
+    return tracks, Material(data, groups[0].trial, "cpu")
 
 
 def trained(store, *trials: Trial, precision: str = "float32", **more) -> list[Track]:
@@ -238,7 +238,7 @@ def test_cuda_learns_what_the_cpu_learns(store):
         data = load(still, store)
         groups = groups_of(still, "c", 0, 0, data)[:1]
         tracks = [Track.begin(groups[0], "fixed")]
-        loop.fit(tracks, Material(data, groups, device))
+        loop.fit(tracks, Material(data, groups[0].trial, device))
         histories.append(tracks[0].history)
     for cpu, cuda in zip(*histories, strict=True):
         # The same crops in the same order; float32 rounding grows over 24 steps of AdamW.

@@ -50,7 +50,7 @@ def begun(store, *trials: Trial, folds: tuple[int, ...] = (0,)) -> tuple[TrialDa
     """A stack of the trials' members on the same folds."""
     data = with_errors(load(trials[0], store))
     groups = [g for i, t in enumerate(trials) for g in groups_of(t, str(i), 0, 0, data) if g.fold in folds]
-    return data, Material(data, groups, "cpu"), [Track.begin(g, g.own) for g in groups]
+    return data, Material(data, groups[0].trial, "cpu"), [Track.begin(g, g.own) for g in groups]
 
 
 def slot(name: str) -> int:

@@ -221,9 +221,8 @@ def test_checkpoints_predict_what_was_published(finished, config):
     if trial is AST:
         from piano_assets.training.loop import predict
         from piano_assets.training.material import Material
-        from piano_assets.training.members import groups_of
 
-        material = Material(data, groups_of(trial, config, 0, 0, data), "cpu")
+        material = Material(data, trial, "cpu")
         network = restore_network(trial, config, 0, 1, store).network
         want, tuning = predict(network, material, None, [test])[0].numpy(), "fixed"
     else:

@@ -266,7 +266,7 @@ def test_a_stack_is_sized_from_free_memory(store, monkeypatch):
 def test_the_estimate_covers_what_a_step_keeps(store):
     data = load(LONG, store)
     (group, *_) = groups_of(LONG, "c", 0, 0, data)
-    material = Material(data, [group], "cpu")
+    material = Material(data, group.trial, "cpu")
     tracks = [Track.begin(group, group.own)]
     network = loop.begin(tracks, material).train()
     epoch = material.epoch(tracks)
