@@ -23,4 +23,6 @@ CODE_VERSION: dict[str, int] = {
     "lookup": 1,
     "ensemble": 1,
     "evaluation": 2,
+    "diagnostics": 1,
+    "robustness": 1,
 }

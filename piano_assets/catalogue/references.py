@@ -44,6 +44,7 @@ REFERENCES: dict[str, Trial] = {
     "family.reference": vary(FOREST, {"inputs.features": "symbolic"}),
     "augmentation.reference": dataclasses.replace(AST, augmentation=Augmentation(spec_augment=0.5, mixup=0.3)),
     "regularisation.reference": vary(AST, {"model.dropout": 0.1}),
+    "procedure.reference": vary(FOREST, {"inputs.features": "symbolic", "split": "nested"}),
     "literature.reference": Trial(
         model=Tabular(regressor="extra_trees"),
         inputs=Inputs(features="symbolic"),

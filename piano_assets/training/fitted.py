@@ -6,6 +6,7 @@ very way of an unaltered one.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,11 @@ def fitted(store: Store, config: str, trial: Trial, device: str = "cpu") -> Fitt
         NotFitted: the partition is not finished, or only its predictions are kept here (as of shipped results).
         CheckpointError: a checkpoint is another trial's, another data's or another code's, or was changed.
     """
-    run, folder = _kept(store, config, trial, device)
+    where = kept(store, config, trial, device)
+    if where is None:
+        why = "only its predictions are kept here" if standing(trial, config, SEED, store) else "it is not trained"
+        raise NotFitted(f"{config}|{SEED} has no models in {store.root}: {why}; train it here (piano sweep {config})")
+    run, folder = where
     data = load(trial, store)
     repeat = repeat_of(SEED, data.n_repeats)
     precision, trained_on = run.name.rpartition(".")[2].split("-")
@@ -119,26 +124,24 @@ def fitted(store: Store, config: str, trial: Trial, device: str = "cpu") -> Fitt
     if trial.optimisation is not None:
         for group in groups_of(trial, config, SEED, repeat, data):
             found = restore_network(trial, config, SEED, group.fold, store, precision, trained_on, device)
-            rows = group.train, group.valid, group.test, group.columns
-            folds.append(FittedFold(trial, group.fold, *rows, found.network, None, precision))
+            sides = {"train": group.train, "valid": group.valid, "test": group.test, "columns": group.columns}
+            folds.append(FittedFold(trial, group.fold, **sides, network=found.network, precision=precision))
     else:
         assert data.features is not None
         columns = np.arange(data.features.shape[1])
         for fold in sorted(fold for r, fold in data.roles if r == repeat):
             _, regressor = load_checkpoint(folder / f"fold{fold}", part_key=run.key, fold=fold)
-            learnt = (rows_of(trial, data, repeat, fold, role, SEED) for role in ("train", "valid"))
+            train, valid = (rows_of(trial, data, repeat, fold, role, SEED) for role in ("train", "valid"))
             test = data.rows(repeat, fold, "test", labelled=False)
-            folds.append(FittedFold(trial, fold, *learnt, test, columns, None, regressor))
+            folds.append(FittedFold(trial, fold, train, valid, test, columns, regressor=regressor))
     tuning = TUNED if search_points(trial) else FIXED
     return Fitted(config, SEED, trial, repeat, tuning, run, data, tuple(folds))
 
 
-def _kept(store: Store, config: str, trial: Trial, device: str) -> tuple[Part, Any]:
-    """(its `runs` part, folder of its checkpoints) of the first way of training whose models are kept."""
-    runs = standing(trial, config, SEED, store, device.split(":")[0])
-    for run in runs:
+def kept(store: Store, config: str, trial: Trial, device: str = "cpu") -> tuple[Part, Path] | None:
+    """(`runs` part, folder of checkpoints) of the first way of training whose models are kept; None where none are."""
+    for run in standing(trial, config, SEED, store, device.split(":")[0]):
         folder = checkpoint_folder(store.root, run.name)
         if folder.is_dir():
             return run, folder
-    why = "only its predictions are kept here" if runs else "it is not trained"
-    raise NotFitted(f"{config}|{SEED} has no models in {store.root}: {why}; train it here (piano sweep {config})")
+    return None

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class FoldResult:
     """What a fold leaves.
 
-    predictions: fold, clip, dimension, role, tuning, value; members and history: rows without trial and seed;
-    model: the tuned model, or the fixed one where nothing was searched (array by name, or an estimator);
-    shape: what a network must be built with to hold it.
+    predictions: fold, clip, dimension, role, tuning, value, and inner_fold where it is not NULL throughout; members
+    and history: rows without trial and seed; model: the tuned model, or the fixed one where nothing was searched (array
+    by name, or an estimator); shape: what a network must be built with to hold it.
     """
 
     predictions: pd.DataFrame

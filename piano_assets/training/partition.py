@@ -54,7 +54,11 @@ class RunResult:
 
 @dataclass
 class Partition:
-    """A partition (config, seed) that must be trained."""
+    """A partition (config, seed) that must be trained.
+
+    folds: outer folds. units: what is fitted, kept and resumed by itself: the folds, and of a network also the inner
+    folds by their numbers (`nested.unit_of`); a tabular model is fitted on its inner folds with the outer one.
+    """
 
     config: str
     trial: Trial
@@ -64,6 +68,7 @@ class Partition:
     precision: str
     repeat: int = 0
     folds: list[int] = field(default_factory=list)
+    units: list[int] = field(default_factory=list)
     results: dict[int, FoldResult] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,30 +86,34 @@ class Partition:
 
     @property
     def complete(self) -> bool:
-        return len(self.results) == len(self.folds)
+        return len(self.results) == len(self.units)
 
-    def folder(self, fold: int) -> Path:
-        """Where a finished fold waits for the others."""
-        return self.work / f"fold{fold}"
+    def folder(self, unit: int) -> Path:
+        """Where a finished unit waits for the others."""
+        return self.work / f"fold{unit}"
 
-    def begin(self, data: TrialData) -> None:
-        """Find the folds, and what an earlier, killed run finished of them.
+    def begin(self, data: TrialData, inner: TrialData | None = None) -> None:
+        """Find the folds, and what an earlier, killed run finished of them. inner: see `nested.inner_level`.
 
         Raises:
             ValueError: the split has no repeat for this seed.
         """
         self.repeat = repeat_of(self.seed, data.n_repeats)
         self.folds = sorted(fold for r, fold in data.roles if r == self.repeat)
-        found = {fold: kept_fold(self.folder(fold)) for fold in self.folds}
-        self.results = {fold: result for fold, result in found.items() if result is not None}
+        self.units = list(self.folds)
+        if inner is not None and self.trial.optimisation is not None:
+            self.units += sorted(unit for r, unit in inner.roles if r == self.repeat)
+        found = {unit: kept_fold(self.folder(unit)) for unit in self.units}
+        self.results = {unit: result for unit, result in found.items() if result is not None}
 
-    def keep(self, fold: int, result: FoldResult, feature_names: tuple[str, ...]) -> None:
-        """Keep a newly fitted fold on disk."""
-        about = {"trial_key": self.trial.key, "trial": as_dict(self.trial), "fold": fold, "shape": result.shape}
+    def keep(self, unit: int, result: FoldResult, feature_names: tuple[str, ...]) -> None:
+        """Keep a newly fitted unit on disk; models of inner folds are let go."""
+        about = {"trial_key": self.trial.key, "trial": as_dict(self.trial), "fold": unit, "shape": result.shape}
         record = {**self.facts, **about, "feature_names": feature_names}
-        keep_fold(self.folder(fold), result, record if self.seed == CHECKPOINT_SEED else None)
-        drop_state(self.folder(fold))
-        self.results[fold] = dataclasses.replace(result, model=None)
+        with_model = self.seed == CHECKPOINT_SEED and unit in self.folds
+        keep_fold(self.folder(unit), result, record if with_model else None)
+        drop_state(self.folder(unit))
+        self.results[unit] = dataclasses.replace(result, model=None)
 
     def publish(self) -> RunResult:
         """Write the parts of a complete partition, `runs` last: from then on it is finished.
@@ -117,7 +126,7 @@ class Partition:
         stands = self.store.part("runs", self.name, key=self.key)
         if stands is not None:
             return RunResult.of(self.config, self.seed, stands, reused=True)
-        results = {fold: self.results[fold] for fold in self.folds}
+        results = {unit: self.results[unit] for unit in self.units}
         kept = copy_checkpoints(self.work, checkpoint_folder(self.store.root, self.name), self.folds)
         if self.seed == CHECKPOINT_SEED and kept != len(self.folds):
             raise RuntimeError(f"{self.name}: the models of {len(self.folds) - kept} folds are gone from {self.work}")
@@ -153,7 +162,7 @@ def _tables(
         subject=f"{config}|{seed}",
         split=trial.split,
         repeat=np.int32(repeat),
-        inner_fold=None,
+        inner_fold=lambda rows: rows.get("inner_fold"),
         condition="clean",
         std=np.float32("nan"),
     )

@@ -15,6 +15,7 @@ from piano_assets.training import provenance
 from piano_assets.training.check import check
 from piano_assets.training.data import TrialData, done, load, part_names
 from piano_assets.training.folds import FoldResult, fit_tabular
+from piano_assets.training.nested import as_inner, fit_nested, inner_level
 from piano_assets.training.partition import Partition, RunResult
 from piano_assets.training.stacks import SAVE_EVERY_S, fit_groups, stack_key
 
@@ -53,7 +54,8 @@ def run_batch(
     Args:
         device: `cpu`, `cuda` or `cuda:<n>`. precision: `float32` or `bfloat16`, for networks.
         threads: for tabular models, all cores if None; results do not depend on it.
-        on_done: told each finished partition. on_fold: told (partition, folds done, folds).
+        on_done: told each finished partition. on_fold: told (partition, folds done, folds), a network's inner folds
+            among them.
         on_failure: told a partition and what kept it from being trained; the others go on. None: the error is raised.
         members: at most so many members at once, instead of what fits the memory.
         save_every_s: seconds between saved states of networks in training.
@@ -81,7 +83,7 @@ def run_batch(
 
     def fold_done(partition: Partition) -> None:
         if on_fold is not None:
-            on_fold(f"{partition.config}|{partition.seed}", len(partition.results), len(partition.folds))
+            on_fold(f"{partition.config}|{partition.seed}", len(partition.results), len(partition.units))
         if partition.complete:
             finished(partition.publish())
 
@@ -100,10 +102,14 @@ def run_batch(
     for bundle in bundles.values():
         ready: list[Partition] = []
         data: TrialData | None = None
+        inner: TrialData | None = None
         for partition in bundle:
             try:
-                data = load(partition.trial, store) if data is None else data
-                partition.begin(data)
+                if data is None:
+                    loaded = load(partition.trial, store)
+                    inner = inner_level(partition.trial, loaded, store)
+                    data = loaded
+                partition.begin(data, inner)
                 ready.append(partition)
             except (ValueError, OSError) as error:
                 failed(partition.config, partition.seed, error)
@@ -113,11 +119,11 @@ def run_batch(
             fold_done(partition)
         ready = [p for p in ready if not p.complete]
         if bundle[0].trial.optimisation is not None:
-            _train_networks(ready, data, fold_done, failed, members, save_every_s)
+            _train_networks(ready, data, inner, fold_done, failed, members, save_every_s)
             continue
         for partition in ready:
             try:
-                _train_tabular(partition, data, fold_done, threads)
+                _train_tabular(partition, data, inner, fold_done, threads)
             except (ValueError, OSError) as error:
                 failed(partition.config, partition.seed, error)
     return [results[config, seed] for config, _, seed in items if (config, seed) in results]
@@ -130,12 +136,20 @@ def _bundle(trial: Trial) -> str:
 
 
 def _train_tabular(
-    partition: Partition, data: TrialData, fold_done: Callable[[Partition], None], threads: int | None
+    partition: Partition,
+    data: TrialData,
+    inner: TrialData | None,
+    fold_done: Callable[[Partition], None],
+    threads: int | None,
 ) -> None:
-    """Fit the missing folds of a tabular model."""
+    """Fit the missing folds of a tabular model, each with its inner folds where there are any."""
     for fold in [f for f in partition.folds if f not in partition.results]:
         started = time.perf_counter()
-        result = fit_tabular(partition.trial, data, partition.repeat, fold, partition.seed, threads)
+        where = partition.repeat, fold, partition.seed, threads
+        if inner is None:
+            result = fit_tabular(partition.trial, data, *where)
+        else:
+            result = fit_nested(partition.trial, data, inner, *where)
         result = dataclasses.replace(result, seconds=time.perf_counter() - started)
         partition.keep(fold, result, data.feature_names)
         fold_done(partition)
@@ -144,12 +158,13 @@ def _train_tabular(
 def _train_networks(
     partitions: list[Partition],
     data: TrialData,
+    inner: TrialData | None,
     fold_done: Callable[[Partition], None],
     failed: Callable[[str, int, Exception], None],
     members: int | None,
     save_every_s: float,
 ) -> None:
-    """Train the missing folds of networks that may share stacks."""
+    """Train the missing folds, outer and inner, of networks that may share stacks."""
     from piano_assets.training.members import Group, groups_of
 
     owner: dict[int, Partition] = {}
@@ -157,7 +172,8 @@ def _train_networks(
     in_step: dict[tuple[int, int, int], list[Group]] = {}
     for partition in partitions:
         try:
-            groups = groups_of(partition.trial, partition.config, partition.seed, partition.repeat, data)
+            who = partition.trial, partition.config, partition.seed, partition.repeat
+            groups = [group for level in (data, inner) if level is not None for group in groups_of(*who, level)]
         except ValueError as error:
             failed(partition.config, partition.seed, error)
             continue
@@ -168,6 +184,8 @@ def _train_networks(
 
     def on_group(group: Group, result: FoldResult) -> None:
         partition = owner[id(group)]
+        if group.fold not in partition.folds:
+            result = as_inner(result, group.fold)
         partition.keep(group.fold, result, tuple(data.feature_names[c] for c in group.columns))
         fold_done(partition)
 
