@@ -5,25 +5,35 @@ its fold (split-conformal, Lei et al. 2018), for every subject that keeps valida
 +- the spread that the subject itself gives (ensembles), with ENCE and CRPS beside. Validation clips are music that the
 model was not fitted on, as test clips are; but models refitted on train and valid (tabular ones) err less on test
 clips than their residuals say, so that their intervals are a little wide.
+
+Coverage of all clips says nothing of some: at one level it is also told by kind of clip (`groups.clip_groups`).
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
-from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average
-from piano_assets.analysis.panel import Block, Units, blocks, units
+from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, scored_rows
+from piano_assets.analysis.groups import clip_groups
+from piano_assets.analysis.panel import Block, PredictionError, Rows, Units, blocks, rows_of, units
 from piano_assets.analysis.scores import grouped, intervals, label_rules
-from piano_assets.dimensions import N_DIMENSIONS, NAMES
+from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.metrics.calibration import conformal_quantile, crps, ence, gaussian_half_width
-from piano_assets.schemas import POPULATIONS, TABLES
+from piano_assets.schemas import POPULATIONS, RULES, TABLES
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+GROUP_LEVEL = 0.9
+"""The level at which kinds of clips are told apart."""
+EVERY = "all"
+MIN_SCORED = 20
+"""Clips that ENCE and CRPS need: two in each of ENCE's bins."""
 
-Residuals = dict[tuple[str, str, str, int, int], np.ndarray]
-"""(subject, split, tuning, repeat, fold) -> absolute residuals of validation clips, (n, 19)."""
+Key = tuple[str, str, str, int]
+"""(subject, split, tuning, repeat)."""
+
+ByFold = dict[int, tuple[np.ndarray, np.ndarray]]
+"""fold -> (positions of clips, (n,); their values, (n, 19)), complete clips only."""
 
 
 def calibration_table(
@@ -47,18 +57,15 @@ def calibration_table(
     known = units(clips, labels)
     found, _ = blocks(predictions, splits, known)
     rules = label_rules(sorted({(b.subject, b.split) for b in found}), subjects, trials, ensemble_weights)
-    chosen = predictions[predictions["inner_fold"].isna() & (predictions["condition"] == "clean")]
-    spreads = _spreads(chosen, known)
-    valid = chosen[chosen["role"] == "valid"].reset_index(drop=True)
-    of_subject = valid.groupby(["subject", "split", "tuning"], observed=True).indices
+    valid = _by_fold(predictions, known, "valid", "value")
+    spreads = _by_fold(predictions[predictions["std"].notna()], known, "test", "std")
+    kinds = {rule: clip_groups(clips, labels, known, rule) for rule in RULES}
     groups = grouped(found, subjects)
     frames: list[pd.DataFrame] = []
     for done, ((name, split, tuning), members) in enumerate(groups.items(), 1):
         for rule in rules[members[0].subject, split]:
-            mine = [valid.iloc[of_subject.get((b.subject, split, tuning), [])] for b in members]
-            residuals = _residuals(pd.concat(mine), known, rule)
-            for probe, seen in (("conformal", residuals), ("gaussian", spreads)):
-                rows = list(_rows(probe, members, seen, known, rule))
+            for probe, seen in (("conformal", valid), ("gaussian", spreads)):
+                rows = list(_rows(probe, members, seen, known, rule, kinds[rule]))
                 if rows:
                     told = {"subject": name, "split": split, "rule": rule, "tuning": tuning, "probe": probe}
                     frames.append(pd.concat(rows, ignore_index=True).assign(**told))
@@ -68,78 +75,115 @@ def calibration_table(
     return table[list(TABLES["calibration"].columns)]
 
 
-def _wide(rows: pd.DataFrame, known: Units, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """(clip positions (n,), values (n, 19)) of complete clips."""
-    wide = rows.pivot(index="clip", columns="dimension", values=column).reindex(columns=list(NAMES)).dropna()
-    return known.clip.get_indexer(wide.index), wide.to_numpy(np.float64)
+def _by_fold(predictions: pd.DataFrame, known: Units, role: str, column: str) -> dict[Key, ByFold]:
+    """A column of each block by fold; a clip that lacks a dimension, or has NULL there, is left out.
 
-
-KEYS = ["subject", "split", "tuning", "repeat", "fold"]
-
-
-def _residuals(valid: pd.DataFrame, known: Units, rule: str) -> Residuals:
-    found = {}
-    for (subject, split, tuning, repeat, fold), rows in valid.groupby(KEYS, observed=True):
-        clip, pred = _wide(rows, known, "value")
-        error = abs(pred - known.labels[rule][clip])
-        found[subject, split, tuning, int(repeat), int(fold)] = error[~np.isnan(error[:, 0])]
+    Raises:
+        PredictionError: a clip that is not in the table clips, or one predicted twice in a fold.
+    """
+    found: dict[Key, ByFold] = {}
+    for rows in rows_of(predictions, known, role, column):
+        folds = {int(k): _wide(rows, rows.fold == k, role) for k in np.unique(rows.fold)}
+        found[rows.subject, rows.split, rows.tuning, rows.repeat] = {k: of for k, of in folds.items() if len(of[0])}
     return found
 
 
-def _spreads(predictions: pd.DataFrame, known: Units) -> Residuals:
-    """Like residuals, but (n_clips, 19) spreads of the test clips themselves, NaN elsewhere."""
-    spread = predictions[(predictions["role"] == "test") & predictions["std"].notna()]
-    found = {}
-    for (subject, split, tuning, repeat, fold), rows in spread.groupby(KEYS, observed=True):
-        table = np.full((len(known.clip), N_DIMENSIONS), np.nan)
-        clip, std = _wide(rows, known, "std")
-        table[clip] = std
-        found[subject, split, tuning, int(repeat), int(fold)] = table
-    return found
+def _wide(rows: Rows, chosen: np.ndarray, role: str) -> tuple[np.ndarray, np.ndarray]:
+    clip, code = np.unique(rows.clip[chosen], return_inverse=True)
+    if clip[0] < 0:
+        raise PredictionError(f"{rows}: {int((rows.clip < 0).sum())} {role} predictions of unknown clips")
+    cell = code.astype(np.int64) * N_DIMENSIONS + rows.dimension[chosen]
+    twice = np.bincount(cell) > 1
+    if twice.any():
+        raise PredictionError(f"{rows}: {int(twice.sum())} {role} predictions stand there twice")
+    table = np.full((len(clip), N_DIMENSIONS), np.nan)
+    table.ravel()[cell] = rows.value[chosen]
+    complete = ~np.isnan(table).any(1)
+    return clip[complete], table[complete]
 
 
-def _rows(probe: str, members: list[Block], seen: Residuals, known: Units, rule: str) -> Iterator[pd.DataFrame]:
-    """Rows of each population and level, means over the members that have intervals in every fold."""
-    usable = [
-        b for b in members if all((b.subject, b.split, b.tuning, b.repeat, int(k)) in seen for k in np.unique(b.fold))
-    ]
+def _rows(
+    probe: str, members: list[Block], seen: dict[Key, ByFold], known: Units, rule: str, kinds: dict[str, np.ndarray]
+) -> Iterator[pd.DataFrame]:
+    """Rows of each level, population and kind of clip, means over the members that have intervals in every fold."""
+    usable = [b for b in members if set(np.unique(b.fold)) <= seen.get(_key(b), {}).keys()]
     if not usable:
         return
-    for population, level in itertools.product(POPULATIONS, LEVELS):
-        parts = [_held(probe, b, seen, known, rule, population, level) for b in usable]
-        kept = [p for p in parts if p is not None]
-        if not kept:
-            continue
-        mean = average(kept)
-        low, high = intervals(mean, known)
-        for metric, value in mean.value.items():
-            told = {"step": level, "population": population, "dimension": ROW_NAMES, "metric": metric, "value": value}
-            yield pd.DataFrame(told | {"ci_low": np.clip(low[metric], 0, 1), "ci_high": np.clip(high[metric], 0, 1)})
-    if probe == "gaussian":
+    spread = [_spread(b, seen[_key(b)], known) for b in usable] if probe == "gaussian" else []
+    every = np.ones(len(known.clip), bool)
+    for level in LEVELS:
+        if probe == "gaussian":
+            half = [gaussian_half_width(std, level) for std in spread]
+        else:
+            half = [_conformal(b, seen[_key(b)], known, rule, level) for b in usable]
         for population in POPULATIONS:
-            yield from _proper(usable, seen, known, rule, population)
+            yield from _interval_rows(usable, half, known, rule, population, level, EVERY, every)
+        if level == GROUP_LEVEL:
+            for condition, of in kinds.items():
+                yield from _interval_rows(usable, half, known, rule, "all", level, condition, of)
+    for population in POPULATIONS if probe == "gaussian" else ():
+        yield from _proper(usable, spread, known, rule, population)
 
 
-def _scored(block: Block, known: Units, rule: str, population: str) -> np.ndarray:
-    kept = ~np.isnan(known.labels[rule][block.clip, 0])
-    return kept & known.human[block.clip] if population == "humans" else kept
+def _key(block: Block) -> Key:
+    return block.subject, block.split, block.tuning, block.repeat
 
 
-def _held(
-    probe: str, block: Block, seen: Residuals, known: Units, rule: str, population: str, level: float
-) -> Judged | None:
-    """Coverage and full width of a block; None where an interval is infinite (too few validation clips)."""
-    kept = _scored(block, known, rule, population)
-    if kept.sum() < 2:
-        return None
+def _conformal(block: Block, seen: ByFold, known: Units, rule: str, level: float) -> np.ndarray:
+    """Half widths of a block's rows, (n_rows, 19): the quantile of the labelled validation clips' residuals."""
     half = np.empty(block.pred.shape)
     for k in np.unique(block.fold):
-        rows, of = block.fold == k, seen[block.subject, block.split, block.tuning, block.repeat, int(k)]
-        half[rows] = (
-            conformal_quantile(of, level) if probe == "conformal" else gaussian_half_width(of, level)[block.clip[rows]]
-        )
+        clip, pred = seen[int(k)]
+        error = abs(pred - known.labels[rule][clip])
+        half[block.fold == k] = conformal_quantile(error[~np.isnan(error[:, 0])], level)
+    return half
+
+
+def _spread(block: Block, seen: ByFold, known: Units) -> np.ndarray:
+    """The spread that the subject gives for each of its rows, (n_rows, 19); NaN where it gives none."""
+    std = np.empty(block.pred.shape)
+    for k in np.unique(block.fold):
+        table = np.full((len(known.clip), N_DIMENSIONS), np.nan)
+        clip, of = seen[int(k)]
+        table[clip] = of
+        rows = block.fold == k
+        std[rows] = table[block.clip[rows]]
+    return std
+
+
+def _interval_rows(
+    members: list[Block],
+    half: list[np.ndarray],
+    known: Units,
+    rule: str,
+    population: str,
+    level: float,
+    condition: str,
+    of: np.ndarray,
+) -> Iterator[pd.DataFrame]:
+    """Coverage of the clips `of` (n_clips,) bool in a population, and width where these are all of them."""
+    judged = [_held(b, h, scored_rows(b, known, rule, population) & of[b.clip], known, rule)
+              for b, h in zip(members, half, strict=True)]  # fmt: skip
+    kept = [j for j in judged if j is not None]
+    if not kept:
+        return
+    mean = average(kept)
+    low, high = intervals(mean, known)
+    for metric, value in mean.value.items():
+        if condition != EVERY and metric != "coverage":
+            continue
+        told = {"condition": condition, "step": level, "population": population, "dimension": ROW_NAMES}
+        told |= {"metric": metric, "value": value}
+        yield pd.DataFrame(told | {"ci_low": np.clip(low[metric], 0, 1), "ci_high": np.clip(high[metric], 0, 1)})
+
+
+def _held(block: Block, half: np.ndarray, kept: np.ndarray, known: Units, rule: str) -> Judged | None:
+    """Coverage and full width of a block; None for fewer than 2 rows, or where an interval is infinite or unknown.
+
+    An interval is infinite where a fold has too few validation clips for its level.
+    """
     half, clip = half[kept], block.clip[kept]
-    if not np.isfinite(half).all():
+    if len(clip) < 2 or not np.isfinite(half).all():
         return None
     held = (abs(known.labels[rule][clip] - block.pred[kept]) <= half).astype(float)
     held = np.concatenate([held, held.mean(1, keepdims=True)], axis=1)
@@ -152,16 +196,14 @@ def _held(
     return Judged(value, {"coverage": moved}, scored)
 
 
-def _proper(members: list[Block], seen: Residuals, known: Units, rule: str, population: str) -> Iterator[pd.DataFrame]:
+def _proper(
+    members: list[Block], spread: list[np.ndarray], known: Units, rule: str, population: str
+) -> Iterator[pd.DataFrame]:
     """ENCE and CRPS of spreads, means over repeats."""
     found: dict[str, list[np.ndarray]] = {"ence": [], "crps": []}
-    for b in members:
-        kept = _scored(b, known, rule, population)
-        std = np.empty(b.pred.shape)
-        for k in np.unique(b.fold):
-            rows = b.fold == k
-            std[rows] = seen[b.subject, b.split, b.tuning, b.repeat, int(k)][b.clip[rows]]
-        if kept.sum() < 20 or not (std[kept] > 0).all():
+    for b, std in zip(members, spread, strict=True):
+        kept = scored_rows(b, known, rule, population)
+        if kept.sum() < MIN_SCORED or not (std[kept] > 0).all():
             continue
         target = known.labels[rule][b.clip[kept]]
         for name, metric in (("ence", ence), ("crps", crps)):
@@ -169,5 +211,6 @@ def _proper(members: list[Block], seen: Residuals, known: Units, rule: str, popu
     for name, values in found.items():
         if values:
             mean = np.mean(values, axis=0)
-            told = {"step": np.nan, "population": population, "dimension": ROW_NAMES, "metric": name}
-            yield pd.DataFrame(told | {"value": np.append(mean, mean.mean()), "ci_low": np.nan, "ci_high": np.nan})
+            told = {"condition": EVERY, "step": np.nan, "population": population, "dimension": ROW_NAMES}
+            told |= {"metric": name, "value": np.append(mean, mean.mean())}
+            yield pd.DataFrame(told | {"ci_low": np.nan, "ci_high": np.nan})

@@ -33,9 +33,13 @@ def judge(
 ) -> Judged | None:
     """Judge a block; None when fewer than 2 clips can be scored (none of the population, or no large excerpt)."""
     seen = view_of(block, known, rule, population, level)
-    if seen is None:
-        return None
-    view, clip = seen
+    return None if seen is None else judge_view(*seen, known, level, metrics)
+
+
+def judge_view(
+    view: View, clip: np.ndarray, known: Units, level: str, metrics: Collection[str] = tuple(MEASURES)
+) -> Judged:
+    """Judge the rows of a view; clip: (n,), the position of each in `known`."""
     value, contribution = {}, {}
     for name in metrics:
         measure = MEASURES[name]
@@ -43,7 +47,7 @@ def judge(
         if found is None:
             continue
         value[name] = _only_mean(found) if measure.flat else _with_mean(found)
-        if measure.influence is not None:
+        if measure.influence is not None and level in measure.moved_at:
             moved = measure.influence(view)
             rows = _only_mean(moved) if measure.flat else _with_mean(moved)
             contribution[name] = _by_clip(rows, clip, known)
@@ -56,17 +60,14 @@ def view_of(block: Block, known: Units, rule: str, population: str, level: str) 
     """What of a block is scored, and the clip of each row (position in `known`); None for fewer than 2 rows."""
     if population not in POPULATIONS or level not in LEVELS:
         raise ValueError(f"population {population!r} or level {level!r} is unknown")
-    target = known.labels[rule][block.clip]
-    kept = ~np.isnan(target[:, 0])
-    if population == "humans":
-        kept &= known.human[block.clip]
+    kept = scored_rows(block, known, rule, population)
     group = known.excerpt[block.clip]
     if level == "within_excerpt":
         kept &= _large(group, block.clip, kept)
     if kept.sum() < 2:
         return None
-    pred, target, group = block.pred[kept], target[kept], group[kept]
-    clip, fold = block.clip[kept], block.fold[kept]
+    pred, group, clip, fold = block.pred[kept], group[kept], block.clip[kept], block.fold[kept]
+    target = known.labels[rule][clip]
     if level == "within_excerpt":
         if len(np.unique(clip)) < len(clip):
             # Fixed test sets are predicted by several models: each is centred on its own, not on their mixture.
@@ -77,8 +78,16 @@ def view_of(block: Block, known: Units, rule: str, population: str, level: str) 
     return View(pred, target, fold, group, weights, None if hard is None else hard[clip]), clip
 
 
+def scored_rows(block: Block, known: Units, rule: str, population: str) -> np.ndarray:
+    """Rows of the population that have a label, (n_rows,) bool."""
+    kept = ~np.isnan(known.labels[rule][block.clip, 0])
+    return kept & known.human[block.clip] if population == "humans" else kept
+
+
 def average(parts: list[Judged]) -> Judged:
     """The mean over repeats (or seeds, each with its repeat), with contributions averaged clip by clip."""
+    if len(parts) == 1:
+        return parts[0]
 
     def mean(get: Callable[[Judged], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         shared = [m for m in get(parts[0]) if all(m in get(p) for p in parts)]
@@ -117,5 +126,8 @@ def _only_mean(x: np.ndarray) -> np.ndarray:
 def _by_clip(rows: np.ndarray, clip: np.ndarray, known: Units) -> np.ndarray:
     """Sum rows of the same clip: (n_clips, 20)."""
     table = np.zeros((len(known.clip), rows.shape[1]))
-    np.add.at(table, clip, rows)
+    if np.bincount(clip).max() == 1:  # many times faster than adding
+        table[clip] = rows
+    else:
+        np.add.at(table, clip, rows)
     return table

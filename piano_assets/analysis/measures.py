@@ -9,6 +9,7 @@ trained again for it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from piano_assets.metrics.distribution import ks, wasserstein
 from piano_assets.metrics.ranking import MIN_GROUP, top_k_accuracy
 from piano_assets.metrics.regression import FLAT_METRICS, METRICS, pearson, r2_fold_mean
 from piano_assets.schemas import LEVELS
-from piano_assets.statistics.influence import FLAT_INFLUENCE, INFLUENCE
+from piano_assets.statistics.influence import FLAT_INFLUENCE, INFLUENCE, Grades, grades, spearman_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +36,28 @@ class View:
     weights: np.ndarray | None = None
     hard: np.ndarray | None = None
 
+    @cached_property
+    def r(self) -> np.ndarray:
+        """Pearson's r of each dimension, (19,)."""
+        return pearson(self.pred, self.target)
+
+    @cached_property
+    def r_influence(self) -> np.ndarray:
+        """How much each row moves it, (n, 19)."""
+        return INFLUENCE["pearson"](self.pred, self.target) / len(self.pred)
+
+    @cached_property
+    def grades(self) -> tuple[Grades, Grades]:
+        """Ranks of both sides, for Spearman's rho and its influence values."""
+        return grades(self.pred), grades(self.target)
+
 
 Value = np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure and how much each row moves it.
+    """A measure and how much each row moves it, at `moved_at`.
 
     value: (19,), or () where `flat`; None where the view does not allow it. influence: (n, 19), or (n,) where `flat`:
     influence values over n, whose sum is the sampling error to first order; None where it is not known.
@@ -51,13 +67,12 @@ class Measure:
     influence: Callable[[View], np.ndarray] | None = None
     flat: bool = False
     levels: tuple[str, ...] = LEVELS
+    moved_at: tuple[str, ...] = LEVELS
 
 
 def _plain(name: str) -> Measure:
     """A metric of each dimension by itself."""
-    moves = INFLUENCE.get(name)
-    influence = None if moves is None else lambda v: moves(v.pred, v.target) / len(v.pred)
-    return Measure(lambda v: METRICS[name](v.pred, v.target), influence)
+    return Measure(lambda v: METRICS[name](v.pred, v.target), lambda v: INFLUENCE[name](v.pred, v.target) / len(v.pred))
 
 
 def _flat(name: str) -> Measure:
@@ -68,6 +83,15 @@ def _flat(name: str) -> Measure:
         flat=True,
         levels=("global",),
     )
+
+
+def _rho(v: View) -> Value:
+    """Pearson's r of the ranks."""
+    return pearson(*(side.grade for side in v.grades))
+
+
+def _rho_influence(v: View) -> np.ndarray:
+    return spearman_of(*v.grades) / len(v.pred)
 
 
 def _folds(v: View) -> list[int]:
@@ -94,11 +118,11 @@ def _shares(v: View) -> np.ndarray | None:
 
 def _weighted(v: View) -> Value:
     shares = _shares(v)
-    return None if shares is None else pearson(v.pred, v.target) @ shares
+    return None if shares is None else v.r @ shares
 
 
 def _weighted_influence(v: View) -> np.ndarray:
-    return INFLUENCE["pearson"](v.pred, v.target) @ _shares(v) / len(v.pred)
+    return v.r_influence @ _shares(v)
 
 
 def _top3(v: View) -> Value:
@@ -121,8 +145,9 @@ def _hardest_influence(v: View) -> np.ndarray:
 
 MEASURES: dict[str, Measure] = {
     "r2_pooled": _plain("r2"),
-    "pearson_mean": _plain("pearson"),
-    "spearman_mean": _plain("spearman"),
+    "pearson_mean": Measure(lambda v: v.r, lambda v: v.r_influence),
+    # Within excerpts a clip moves its excerpt's mean, and so all ranks there: no influence function is known.
+    "spearman_mean": Measure(_rho, _rho_influence, moved_at=("global",)),
     "mse": _plain("mse"),
     "mae": _plain("mae"),
     "ccc": _plain("ccc"),

@@ -13,7 +13,8 @@ import pandas as pd
 from piano_assets.dimensions import N_DIMENSIONS, NAMES
 from piano_assets.schemas import RULES
 
-COMPLETENESS = ("subject", "split", "tuning", "repeat", "expected", "found", "complete")
+KEYS = ("subject", "split", "tuning", "repeat")
+COMPLETENESS = (*KEYS, "expected", "found", "complete")
 
 
 class PredictionError(ValueError):
@@ -41,7 +42,10 @@ class Units:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Test predictions of a subject in one repeat. fold, clip (position in `Units`): (n_rows,); pred: (n_rows, 19)."""
+    """Test predictions of a subject in one repeat. fold, clip (position in `Units`): (n_rows,); pred: (n_rows, 19).
+
+    machine: device class and precision that a network was trained with, where it matters who is compared with whom.
+    """
 
     subject: str
     split: str
@@ -50,6 +54,7 @@ class Block:
     fold: np.ndarray
     clip: np.ndarray
     pred: np.ndarray
+    machine: str | None = None
 
 
 def units(clips: pd.DataFrame, labels: pd.DataFrame) -> Units:
@@ -84,6 +89,70 @@ def units(clips: pd.DataFrame, labels: pd.DataFrame) -> Units:
     return Units(index, human, codes("excerpt"), codes("cluster"), codes("performer"), tables)
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Predictions of a subject in one repeat, as they lie in the table: (n,) each.
+
+    at: position in the table; clip: position in `Units`, -1 for an unknown one; dimension: position in `NAMES`.
+    """
+
+    subject: str
+    split: str
+    tuning: str
+    repeat: int
+    at: np.ndarray
+    fold: np.ndarray
+    clip: np.ndarray
+    dimension: np.ndarray
+    value: np.ndarray
+
+    def __str__(self) -> str:
+        return f"subject {self.subject!r}, split {self.split!r}, repeat {self.repeat}, {self.tuning}"
+
+
+def rows_of(predictions: pd.DataFrame, known: Units, role: str, column: str = "value") -> list[Rows]:
+    """Predictions with a role, at the outer level (inner_fold NULL) and of clips as they are (condition `clean`).
+
+    In the order of subject, split, tuning and repeat. The table may have millions of rows: each column is looked at
+    once, and names are compared as integers.
+
+    Raises:
+        PredictionError: an unknown dimension.
+    """
+    outer = predictions["inner_fold"].isna() & (predictions["role"] == role) & (predictions["condition"] == "clean")
+    at = np.flatnonzero(outer.to_numpy(bool))
+    group, names = np.zeros(len(at), np.int64), list[pd.Index]()
+    for key in KEYS:
+        code, values = pd.factorize(predictions[key], sort=True)
+        group, names = group * max(len(values), 1) + code[at], [*names, values]
+    order = np.argsort(group, kind="stable")
+    at, group = at[order], group[order]
+    columns = [
+        at,
+        predictions["fold"].to_numpy()[at].astype(np.int32),
+        _positions_of(known.clip, predictions["clip"])[at],
+        _positions_of(pd.Index(NAMES), predictions["dimension"])[at],
+        predictions[column].to_numpy()[at],
+    ]
+    ends = np.flatnonzero(np.diff(group, append=-1)) + 1
+    found = []
+    for start, stop in zip([0, *ends[:-1]], ends, strict=False):
+        codes = np.unravel_index(group[start], [len(n) for n in names])
+        subject, split, tuning, repeat = (n[c] for n, c in zip(names, codes, strict=True))
+        rows = Rows(subject, split, tuning, int(repeat), *(c[start:stop] for c in columns))
+        if (rows.dimension < 0).any():
+            raise PredictionError(f"{rows}: {int((rows.dimension < 0).sum())} predictions of unknown dimensions")
+        found.append(rows)
+    return found
+
+
+def _positions_of(index: pd.Index, names: pd.Series) -> np.ndarray:
+    """Where each name stands in `index`, -1 where it does not; of categories only the few names are looked up."""
+    if isinstance(names.dtype, pd.CategoricalDtype):
+        return index.get_indexer(names.cat.categories).astype(np.int32)[names.cat.codes.to_numpy()]
+    return index.get_indexer(names).astype(np.int32)
+
+
 def blocks(
     predictions: pd.DataFrame,
     splits: pd.DataFrame,
@@ -92,53 +161,45 @@ def blocks(
 ) -> tuple[list[Block], pd.DataFrame]:
     """Return the complete blocks, and the frame `completeness` of all.
 
-    Only rows of the outer level (inner_fold NULL) with role `test` and condition `clean` are looked at. A block is
-    complete when its rows equal exactly the (fold, clip) pairs with role `test` in its split and repeat, on all 19
-    dimensions. Incomplete ones are listed (columns `COMPLETENESS`) and not returned.
+    Only what `rows_of` gives for the role `test` is looked at. A block is complete when its rows equal exactly the
+    (fold, clip) pairs with role `test` in its split and repeat, on all 19 dimensions. Incomplete ones are listed
+    (columns `COMPLETENESS`) and not returned.
 
     Raises:
         PredictionError: a clip predicted twice, a value that is not finite, a clip or split that is unknown, or a test
             prediction for a clip that the fold does not test.
     """
     expected = _expected(splits, known)
-    chosen = predictions[
-        (predictions["role"] == "test") & predictions["inner_fold"].isna() & (predictions["condition"] == "clean")
-    ]
-    clip = known.clip.get_indexer(chosen["clip"])
-    dimension = pd.Index(NAMES).get_indexer(chosen["dimension"])
-    fold = chosen["fold"].to_numpy(np.int64)
-    value = chosen["value"].to_numpy(np.float64)
     found, listed = [], []
-    groups = chosen.reset_index(drop=True).groupby(["subject", "split", "tuning", "repeat"], sort=True).indices
-    for done, ((subject, split, tuning, repeat), rows) in enumerate(groups.items(), 1):
-        where = f"subject {subject!r}, split {split!r}, repeat {repeat}, {tuning}"
-        if (split, repeat) not in expected:
-            raise PredictionError(f"{where}: {len(rows)} predictions, but the split has no such repeat")
-        if not np.isfinite(value[rows]).all():
-            n_bad = int((~np.isfinite(value[rows])).sum())
-            raise PredictionError(f"{where}: {n_bad} predictions are not finite")
-        pairs = expected[split, repeat]
-        at, alien = _positions(pairs, fold[rows], clip[rows])
+    every = rows_of(predictions, known, "test")
+    for done, rows in enumerate(every, 1):
+        if (rows.split, rows.repeat) not in expected:
+            raise PredictionError(f"{rows}: {len(rows.value)} predictions, but the split has no such repeat")
+        if not np.isfinite(rows.value).all():
+            n_bad = int((~np.isfinite(rows.value)).sum())
+            raise PredictionError(f"{rows}: {n_bad} predictions are not finite")
+        pairs = expected[rows.split, rows.repeat]
+        at, alien = _positions(pairs, rows.fold, rows.clip)
         if alien.any():
-            first = chosen.iloc[rows[alien.argmax()]]
+            first = predictions.iloc[rows.at[alien.argmax()]]
             raise PredictionError(
-                f"{where}: {int(alien.sum())} test predictions for clips that the fold does not test, "
+                f"{rows}: {int(alien.sum())} test predictions for clips that the fold does not test, "
                 f"first {first['clip']!r} in fold {first['fold']}"
             )
-        cell = at * N_DIMENSIONS + dimension[rows]
+        cell = at * N_DIMENSIONS + rows.dimension
         twice = np.bincount(cell, minlength=pairs.size // 2 * N_DIMENSIONS) > 1
         if twice.any():
             name = known.clip[pairs[1, np.flatnonzero(twice)[0] // N_DIMENSIONS]]
-            raise PredictionError(f"{where}: {int(twice.sum())} values predicted twice, first clip {name!r}")
+            raise PredictionError(f"{rows}: {int(twice.sum())} values predicted twice, first clip {name!r}")
         pred = np.full((pairs.shape[1], N_DIMENSIONS), np.nan)
-        pred.ravel()[cell] = value[rows]
+        pred.ravel()[cell] = rows.value
         n_found = int((~np.isnan(pred)).all(1).sum())
         complete = n_found == len(pred)
-        listed.append((subject, split, tuning, int(repeat), len(pred), n_found, complete))
+        listed.append((rows.subject, rows.split, rows.tuning, rows.repeat, len(pred), n_found, complete))
         if complete:
-            found.append(Block(subject, split, tuning, int(repeat), pairs[0], pairs[1], pred))
+            found.append(Block(rows.subject, rows.split, rows.tuning, rows.repeat, pairs[0], pairs[1], pred))
         if progress:
-            progress(done, len(groups))
+            progress(done, len(every))
     return found, pd.DataFrame(listed, columns=list(COMPLETENESS))
 
 
@@ -163,6 +224,6 @@ def _expected(splits: pd.DataFrame, known: Units) -> dict[tuple[str, int], np.nd
 def _positions(pairs: np.ndarray, fold: np.ndarray, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(column of `pairs` that each row belongs to, rows that belong to none)."""
     width = int(max(pairs[1].max(), clip.max(initial=0))) + 1
-    keys, wanted = pairs[0] * width + pairs[1], fold * width + clip
+    keys, wanted = pairs[0] * width + pairs[1], fold.astype(np.int64) * width + clip
     at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return at, (clip < 0) | (keys[at] != wanted)

@@ -31,8 +31,8 @@ def power_table(
         df: of the primary test on this corpus.
 
     Returns:
-        A frame with `COLUMNS`: pilot says whose variance was used (the median over its pairs); NULL where nothing of
-        this kind was tested yet.
+        A frame with `COLUMNS`: pilot says whose variance was used (the mean over its pairs, `together`); NULL where
+        nothing of this kind was tested yet.
     """
     primary = tests[tests["is_primary"].astype(bool) & tests["mde"].notna()]
     told = trials.drop_duplicates("config").set_index("config")
@@ -51,9 +51,18 @@ def power_table(
             f"other pairs: {kind}": primary[primary["kind"] == kind],
         }
         pilot, pairs = next(((name, found) for name, found in candidates.items() if len(found)), (None, own.iloc[:0]))
-        mde = float(pairs["mde"].median()) if len(pairs) else np.nan
+        mde = together(pairs["mde"]) if len(pairs) else np.nan
         rows.append((arm.arm, pilot, len(pairs), mde, *powers(mde, df)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def together(mdes: Iterable[float]) -> float:
+    """What several pilots announce: the root of the mean square, since variances are unbiased and their roots are not.
+
+    A pilot's variance has some 20 degrees of freedom: the mean of the pilots' detectable differences lies 1 % too low,
+    and is found with 79 % where 80 are announced (docs/statistics.md).
+    """
+    return float(np.sqrt(np.mean(np.square(list(mdes)))))
 
 
 def powers(mde: float, df: float, differences: Iterable[float] = DIFFERENCES) -> list[float]:

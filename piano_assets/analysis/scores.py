@@ -3,13 +3,15 @@
 A trial with a seed is judged on its own repeat; an arm (named by its config) is the mean of its seeds' scores, never
 the score of their mean prediction; an ensemble or lookup is the mean over its repeats. Intervals are Student's around
 the estimate with the two-way clustered standard error of the influence values averaged over repeats; they are NULL
-where no influence function is known (`spearman_mean`) or fewer than two clusters or performers were scored.
+where no influence function is known (`top3_accuracy`, `wasserstein`, `ks`, `spearman_mean` within excerpts) or fewer
+than two clusters or performers were scored.
 """
 
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ import pandas as pd
 from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge
 from piano_assets.analysis.measures import MEASURES
 from piano_assets.analysis.panel import Block, Units, blocks, units
+from piano_assets.analysis.share import with_share
 from piano_assets.dimensions import NAMES
 from piano_assets.schemas import LEVELS, POPULATIONS, RULES, TABLES
 from piano_assets.statistics.clustered import interval, two_way_se
@@ -25,8 +28,15 @@ HARD_FOR, HARD_SHARE = "family.reference", 0.1
 """Whose errors say which clips are hard, and how many of them."""
 
 COLUMNS: tuple[str, ...] = tuple(TABLES["scores"].columns)
-CEILING: dict[str, str] = {"pearson_mean": "max_r", "r2_pooled": "max_r2"}
-"""Metrics that the raters' agreement bounds, and the column with the bound. A single fold's R2 has another one."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """What one subject scored in one population at one level: measures, and (rows,) columns of numbers."""
+
+    told: dict[str, str]
+    measures: tuple[str, ...]
+    numbers: dict[str, np.ndarray]
 
 
 def score_table(
@@ -56,14 +66,14 @@ def score_table(
     rules = label_rules(sorted({(b.subject, b.split) for b in found}), subjects, trials, ensemble_weights)
     groups = grouped(found, subjects)
     known = replace(known, reliability=_reliability(ceiling), hard=_hardest(groups, known))
-    frames: list[pd.DataFrame] = []
+    scored: list[_Scores] = []
     for done, ((name, _, _), members) in enumerate(groups.items(), 1):
         for rule in rules[members[0].subject, members[0].split]:
-            frames += _scores(name, members, known, rule)
+            scored += _scores(name, members, known, rule)
         if progress:
             progress(done, len(groups))
-    table = pd.concat(frames, ignore_index=True) if frames else TABLES["scores"].empty()
-    return _with_share(table, ceiling)[list(COLUMNS)]
+    table = _table(scored) if scored else TABLES["scores"].empty()
+    return with_share(table, ceiling)[list(COLUMNS)]
 
 
 def _reliability(ceiling: pd.DataFrame | None) -> dict[tuple[str, str, str], np.ndarray]:
@@ -150,46 +160,54 @@ def grouped(found: list[Block], subjects: pd.DataFrame) -> dict[tuple[str, str, 
     return dict(sorted(groups.items()))
 
 
-def _scores(name: str, members: list[Block], known: Units, rule: str) -> Iterator[pd.DataFrame]:
-    """Rows of an arm and of each of its subjects under one label rule, a frame per subject, population and level."""
+def _scores(name: str, members: list[Block], known: Units, rule: str) -> Iterator[_Scores]:
+    """Scores of an arm and of each of its subjects under one label rule, by population and level."""
+    split, tuning = members[0].split, members[0].tuning
     for population, level in itertools.product(POPULATIONS, LEVELS):
         judged = [(b.subject, judge(b, known, rule, population, level)) for b in members]
+        told = {"split": split, "tuning": tuning, "rule": rule, "population": population, "level": level}
         for subject in dict.fromkeys([name, *(b.subject for b in members)]):
             parts = [part for of, part in judged if part is not None and subject in (of, name)]
             if parts:
-                yield _rows(parts, known).assign(
-                    subject=subject,
-                    split=members[0].split,
-                    tuning=members[0].tuning,
-                    rule=rule,
-                    population=population,
-                    level=level,
-                )
+                mean = average(parts)
+                measures = tuple(m for m in MEASURES if m in mean.value)
+                yield _Scores(told | {"subject": subject}, measures, _numbers(parts, mean, measures, known))
 
 
-def _rows(parts: list[Judged], known: Units) -> pd.DataFrame:
-    mean = average(parts)
+def _numbers(parts: list[Judged], mean: Judged, measures: tuple[str, ...], known: Units) -> dict[str, np.ndarray]:
+    """The columns of numbers, a row for each measure and dimension that it has."""
     low, high = intervals(mean, known)
-    frames = []
-    for metric, measure in MEASURES.items():
-        if metric not in mean.value:
-            continue
-        shown = slice(-1, None) if measure.flat else slice(None)
-        seeds = np.stack([p.value[metric] for p in parts if metric in p.value])
-        frames.append(
-            pd.DataFrame(
-                {
-                    "metric": metric,
-                    "dimension": ROW_NAMES[shown],
-                    "value": mean.value[metric][shown],
-                    "ci_low": low[metric][shown],
-                    "ci_high": high[metric][shown],
-                    "n_seeds": len(seeds),
-                    "seed_sd": (seeds.std(0, ddof=1) if len(seeds) > 1 else np.full(len(ROW_NAMES), np.nan))[shown],
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)
+    seeds = [np.stack([p.value[m] for p in parts if m in p.value]) for m in measures]
+    sd = [x.std(0, ddof=1) if len(x) > 1 else np.full(len(ROW_NAMES), np.nan) for x in seeds]
+    wide = {
+        "value": [mean.value[m] for m in measures],
+        "ci_low": [low[m] for m in measures],
+        "ci_high": [high[m] for m in measures],
+        "n_seeds": [np.full(len(ROW_NAMES), len(x)) for x in seeds],
+        "seed_sd": sd,
+    }
+    shown = _rows_of(measures)[0]
+    return {column: np.concatenate(values)[shown] for column, values in wide.items()}
+
+
+@cache
+def _rows_of(measures: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(which of each measure's 20 rows are shown, the measure of each shown row, its dimension)."""
+    n = len(ROW_NAMES)
+    flat = np.repeat([MEASURES[m].flat for m in measures], n)
+    shown = np.flatnonzero(~flat | (np.arange(len(flat)) % n == n - 1))
+    metric, dimension = np.repeat(measures, n).astype(object), np.tile(ROW_NAMES, len(measures)).astype(object)
+    return shown, metric[shown], dimension[shown]
+
+
+def _table(scored: list[_Scores]) -> pd.DataFrame:
+    """All scores in one frame: many thousand small frames take longer than what stands in them."""
+    rows = [_rows_of(s.measures) for s in scored]
+    length = [len(metric) for _, metric, _ in rows]
+    columns = {name: np.repeat([s.told[name] for s in scored], length).astype(object) for name in scored[0].told}
+    columns |= {"metric": np.concatenate([m for _, m, _ in rows]), "dimension": np.concatenate([d for *_, d in rows])}
+    columns |= {name: np.concatenate([s.numbers[name] for s in scored]) for name in scored[0].numbers}
+    return pd.DataFrame(columns)
 
 
 def intervals(mean: Judged, known: Units) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -201,21 +219,7 @@ def intervals(mean: Judged, known: Units) -> tuple[dict[str, np.ndarray], dict[s
         return low, high
     stacked = np.concatenate([c[mean.scored] for c in mean.contribution.values()], axis=1)
     se, df = two_way_se(stacked, cluster, performer)
-    for metric, of in zip(mean.contribution, np.split(se, len(mean.contribution)), strict=True):
-        low[metric], high[metric] = interval(mean.value[metric], of, df)
+    ends = interval(np.concatenate([mean.value[metric] for metric in mean.contribution]), se, df)
+    for side, of in zip((low, high), ends, strict=True):
+        side.update(zip(mean.contribution, np.split(of, len(mean.contribution)), strict=True))
     return low, high
-
-
-def _with_share(table: pd.DataFrame, ceiling: pd.DataFrame | None) -> pd.DataFrame:
-    """Divide by the split-half ceiling of the same rule, population, level and dimension; NULL where there is none."""
-    share = np.full(len(table), np.nan)
-    if ceiling is not None and len(table):
-        keys = ["rule", "population", "level", "dimension"]
-        bounds = ceiling[ceiling["method"] == "split_half"].set_index(keys)
-        at = bounds.index.get_indexer(pd.MultiIndex.from_frame(table[keys]))
-        for metric, column in CEILING.items():
-            rows = (table["metric"] == metric).to_numpy() & (at >= 0)
-            bound = bounds[column].to_numpy(np.float64)[at[rows]]
-            bound = np.where(bound > 0, bound, np.nan)
-            share[rows] = table["value"].to_numpy(np.float64)[rows] / bound
-    return table.assign(share_of_ceiling=share)

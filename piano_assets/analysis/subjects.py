@@ -1,7 +1,7 @@
 """The table `subjects`: who has predictions, told from the names they carry.
 
-`<config>|<seed>` is a trial, `lookup.<name>` a lookup, `ensemble.<recipe>` an ensemble, a config alone an arm over its
-seeds.
+`<config>|<seed>` is a trial, `lookup.<name>` a lookup, `ensemble.<recipe>` an ensemble, `procedure.<name>` one that
+chooses among trials, a config alone an arm over its seeds.
 """
 
 from collections.abc import Iterable
@@ -9,6 +9,9 @@ from collections.abc import Iterable
 import pandas as pd
 
 from piano_assets.schemas import TABLES
+
+KINDS = {"lookup": "lookup", "ensemble": "ensemble", "procedure": "ensemble"}
+"""What stands before the dot of a name that is no config -> kind of the subject."""
 
 
 def subject_table(names: Iterable[str], trials: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -32,11 +35,12 @@ def subject_table(names: Iterable[str], trials: pd.DataFrame, published: pd.Data
             family, trial = known.at[config, "family"], known.at[config, "trial"]
             rows[config] = (config, "arm", family, config, None, trial)
             rows[name] = (name, "trial", family, config, int(seed), trial)
-        elif name.startswith(("lookup.", "ensemble.")):
-            kind = name.partition(".")[0]
-            rows[name] = (name, kind, kind, None, None, None)
+        elif name.startswith(tuple(f"{family}." for family in KINDS)):
+            family = name.partition(".")[0]
+            rows[name] = (name, KINDS[family], family, None, None, None)
         else:
-            raise ValueError(f"subject {name!r} is neither '<config>|<seed>' nor 'lookup.<name>' nor 'ensemble.<name>'")
+            told = ", ".join(f"'{family}.<name>'" for family in KINDS)
+            raise ValueError(f"subject {name!r} is neither '<config>|<seed>' nor one of {told}")
     for name in [] if published is None else published["subject"].unique():
         rows[name] = (name, "published", "published", None, None, None)
     frame = pd.DataFrame(list(rows.values()), columns=list(TABLES["subjects"].columns))

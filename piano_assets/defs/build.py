@@ -4,13 +4,16 @@ from typing import Any
 
 import dagster as dg
 
-from piano_assets.defs import checks, corpus, data, features, jobs, results, training
+from piano_assets.defs import checks, corpus, data, ensembles, features, jobs, probes, publishing, results, training
 
 
 def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
     """All definitions; tests pass their own resources."""
     return dg.Definitions(
-        assets=[*corpus.ASSETS, *features.ASSETS, *training.ASSETS, *results.ASSETS],
+        assets=[
+            *(*corpus.ASSETS, *features.ASSETS, *training.ASSETS, *ensembles.ASSETS),
+            *(*probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
+        ],
         asset_checks=checks.CHECKS,
         jobs=[*training.JOBS, *jobs.JOBS],
         schedules=jobs.SCHEDULES,

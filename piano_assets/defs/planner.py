@@ -23,6 +23,11 @@ from piano_assets.training.stacks import stack_key
 
 TRIAL_TABLES = ("predictions", "history", "members", "runs")
 SEEDS = tuple(range(5))
+PROBES = "probes"
+"""Predictions of altered clips are parts `probes/<probe>/<config>`."""
+MADE_OF_OTHERS = ("lookups/", "ensemble.", "procedure.")
+"""What the parts of predictions that nobody trains are called."""
+PROBED = ("robustness", "diagnostics")
 COMPARISONS_FOLDER = "comparisons"
 """Beside the corpora in the data folder: users' comparisons, `*.toml`."""
 
@@ -242,6 +247,23 @@ def _small(batch: list[Task]) -> bool:
     return all(t.trial.budget != "full" for t in batch)
 
 
+def other_ways(store: Store, tasks: Iterable[Task]) -> list[tuple[str, Part]]:
+    """(machine, predictions) of tasks that also stand as trained in another way than `standing` says.
+
+    The machine reads as in the table `tests`: `cpu in bfloat16`. Networks are compared with their like alone, so that
+    a reference may be asked for in several ways.
+    """
+    found = []
+    for task in tasks:
+        if task.trial.optimisation is not None:
+            for run in data.standing(task.trial, task.config, task.seed, store)[1:]:
+                precision, device = data.way_of(run)
+                part = store.part("predictions", run.name, key=run.key)
+                if part is not None:
+                    found.append((f"{device} in {precision}", part))
+    return found
+
+
 def current_parts(store: Store, tasks: Iterable[Task]) -> dict[str, list[Part]]:
     """The parts of all standing tasks, by table: what the warehouse and the scores are made of."""
     found: dict[str, list[Part]] = {table: [] for table in TRIAL_TABLES}
@@ -271,11 +293,28 @@ def parts_to_ship(store: Store, names: Iterable[str]) -> list[Part]:
     return [part for table in TRIAL_TABLES for part in found[table]]
 
 
+def probe_parts(store: Store, table: str) -> list[Part]:
+    """The parts of a table that probes made (`<probe>/<config>`) of models that still stand."""
+    trials = known(store).trials
+
+    def stands(part: Part, config: str) -> bool:
+        runs = data.standing(trials[config], config, 0, store) if config in trials else []
+        return part.record["run"] in {run.key for run in runs}
+
+    above = f"{PROBES}/" if table == "predictions" else ""
+    named = [(p, p.name.removeprefix(above).partition("/")[2]) for p in store.parts(table) if p.name.startswith(above)]
+    return [part for part, config in named if stands(part, config)]
+
+
 def result_parts(store: Store) -> dict[str, list[Part]]:
-    """Every current part by table: of standing tasks, lookups, ensembles, and of all unpartitioned tables."""
+    """Every current part by table: of standing tasks, lookups, ensembles, and of all unpartitioned tables.
+
+    What was predicted of altered clips is left out (`probe_parts`): no score is made of it.
+    """
     found = {table: list(store.parts(table)) for table in TABLES if table not in TRIAL_TABLES}
+    found |= {table: probe_parts(store, table) for table in PROBED}
     found |= current_parts(store, owed(store))
-    found["predictions"] += [p for p in store.parts("predictions") if p.name.startswith(("lookups/", "ensemble."))]
+    found["predictions"] += [p for p in store.parts("predictions") if p.name.startswith(MADE_OF_OTHERS)]
     return found
 
 
@@ -284,4 +323,7 @@ def read_predictions(store: Store) -> pd.DataFrame:
     parts = result_parts(store)["predictions"]
     if not parts:
         return TABLES["predictions"].empty()
-    return pa.concat_tables([read_part(p) for p in parts]).to_pandas(categories=["subject", "dimension", "clip"])
+    # Names repeat by the million: as dictionaries they take a fifth of the memory.
+    names = [name for name, column in TABLES["predictions"].columns.items() if column.type == "text"]
+    tables = [read_part(p, dictionaries=names) for p in parts]
+    return pa.concat_tables(tables).unify_dictionaries().to_pandas()

@@ -48,19 +48,7 @@ def stages(
     Raises:
         StageFailed: a stage failed; what it published stays, and the next call goes on from there.
     """
-    from piano_assets.defs.build import build_defs
-
-    job = build_defs({"piano": piano}).resolve_implicit_global_asset_job_def()
-
-    def materialize(names: list[str], partition: str | None = None) -> None:
-        done = job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey(n) for n in names],
-            partition_key=partition,
-            run_config=PLAIN_LOG,
-            raise_on_error=False,
-        )
-        _require(done, ", ".join(names))
+    materialize = materializer(instance, piano)
 
     def train() -> None:
         before: list[planner.Task] = []
@@ -115,6 +103,28 @@ def stages(
         started = time.perf_counter()
         run()
         yield Stage(name, time.perf_counter() - started)
+
+
+def materializer(instance: dg.DagsterInstance, piano: PianoData) -> Callable[..., None]:
+    """A function `(asset names, partition key, run config)` that materializes assets in this process, as one run.
+
+    It raises StageFailed with the reasons where a step or a blocking check fails.
+    """
+    from piano_assets.defs.build import build_defs
+
+    job = build_defs({"piano": piano}).resolve_implicit_global_asset_job_def()
+
+    def materialize(names: list[str], partition: str | None = None, config: dict | None = None) -> None:
+        done = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(n) for n in names],
+            partition_key=partition,
+            run_config=PLAIN_LOG | (config or {}),
+            raise_on_error=False,
+        )
+        _require(done, ", ".join(names) + (f" of {partition}" if partition else ""))
+
+    return materialize
 
 
 def _require(done: dg.ExecuteInProcessResult, what: str) -> None:

@@ -26,15 +26,26 @@ def top_k_accuracy(pred: np.ndarray, target: np.ndarray, group: np.ndarray, k: i
         raise ValueError("rankings need complete predictions and labels; some are not finite")
     if not 1 <= k < MIN_GROUP:
         raise ValueError(f"k={k} must lie in 1..{MIN_GROUP - 1}: excerpts of {MIN_GROUP} performances are ranked")
-    names, size = np.unique(group, return_counts=True)
-    large = [np.flatnonzero(group == name) for name in names[size >= MIN_GROUP]]
-    if not large:
+    _, code, size = np.unique(group, return_inverse=True, return_counts=True)
+    kept = np.flatnonzero(size[code] >= MIN_GROUP)
+    if len(kept) == 0:
         raise ValueError(f"no excerpt has {MIN_GROUP} performances")
-    return np.mean([(_chosen(pred[rows], k) * _chosen(target[rows], k)).sum(0) / k for rows in large], axis=0)
+    order = kept[np.argsort(code[kept], kind="stable")]
+    start = np.flatnonzero(np.diff(code[order], prepend=-1))
+    both = _chosen(pred[order], start, k) * _chosen(target[order], start, k)
+    return np.mean(np.add.reduceat(both, start) / k, axis=0)
 
 
-def _chosen(values: np.ndarray, k: int) -> np.ndarray:
-    """Probability that each row is among the k highest when ties are broken at random, (n, n_dims)."""
-    least = -np.sort(-values, axis=0)[k - 1]
-    above, tied = values > least, values == least
-    return above + tied * (k - above.sum(0)) / tied.sum(0)
+def _chosen(values: np.ndarray, start: np.ndarray, k: int) -> np.ndarray:
+    """Probability that each row is among its group's k highest when ties are broken at random, (n, n_dims).
+
+    Groups lie one after the other, from each row of `start` on, k rows or more each.
+    """
+    size = np.diff(start, append=len(values))
+    group = np.repeat(np.arange(len(start)), size)
+    table = np.full((len(start), size.max(), values.shape[1]), np.inf)
+    table[group, np.arange(len(values)) - start[group]] = -values
+    least = -np.partition(table, k - 1, axis=1)[:, k - 1][group]
+    above, tied = (values > least).astype(float), (values == least).astype(float)
+    n_above, n_tied = (np.add.reduceat(x, start)[group] for x in (above, tied))
+    return above + tied * (k - n_above) / n_tied

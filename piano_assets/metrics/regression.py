@@ -65,7 +65,7 @@ def spearman(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     p, t, known = checked(pred, target)
     if known.all():
-        return pearson(rankdata(p, axis=0), rankdata(t, axis=0))
+        return pearson(*(rankdata(np.ascontiguousarray(x.T), axis=1).T for x in (p, t)))
     return np.array(
         [pearson(*(rankdata(x[k, d])[:, None] for x in (p, t)))[0] for d, k in enumerate(known.T)], np.float64
     )

@@ -7,7 +7,7 @@ hold the mathematics; a class of the same name keeps a kind's settings and what 
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -258,6 +258,30 @@ ATTENTION: dict[str, type[nn.Module]] = {
     "sparse": Sparse,
 }
 """Kind -> module, built with members, heads, head_dim, grid and the kind's settings as keywords."""
+
+PAIRS: dict[str, Callable[[Any, Tensor], Tensor | None]] = {
+    "vanilla": lambda layer, q: None,
+    "local": lambda layer, q: band_mask(layer.grid.position(q.shape[-2], q.device), layer.radius),
+    "sparse": lambda layer, q: sparse_mask(
+        layer.grid.position(q.shape[-2], q.device), layer.radius, layer.stride, layer.n_global
+    ),
+}
+"""The kinds that weigh tokens one by one -> which pairs a layer of the kind lets see one another, for such queries."""
+
+
+def attention_weights(kind: str, layer: nn.Module, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """With which weights a layer of a kind mixes the values, (..., heads, n, n); rows sum to 1.
+
+    The layers themselves never form them: fused kernels return what is mixed alone.
+
+    Raises:
+        ValueError: the kind sums keys before it knows the query, or mixes them first.
+    """
+    if kind not in PAIRS:
+        raise ValueError(f"attention={kind!r} gives no weights to single tokens; those that do: {tuple(PAIRS)}")
+    keep = _keep(mask, PAIRS[kind](layer, q))
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    return (scores if keep is None else scores.masked_fill(~keep, -math.inf)).softmax(-1)
 
 
 def check_settings(kind: str, settings: Mapping[str, Any]) -> None:

@@ -33,6 +33,8 @@ TABLES: tuple[Table, ...] = (
             "value": number("mean over repeats", nullable=True),
             **CI,
             "share_of_ceiling": number("value over the ceiling; NULL where undefined", nullable=True),
+            "share_low": number("lower end of its 95 % interval, with the ceiling's uncertainty", nullable=True),
+            "share_high": number("upper end of its 95 % interval, with the ceiling's uncertainty", nullable=True),
             "tuning": text("'tuned' by search on inner validation, or 'fixed'", values=TUNINGS),
             "n_seeds": integer("seeds (repeats) that entered", 0),
             "seed_sd": number("standard deviation over seeds; NULL with one", 0, nullable=True),
@@ -68,6 +70,9 @@ TABLES: tuple[Table, ...] = (
             "n_units": number("number of units", 0),
             "unit": text("what was counted"),
             "n_seeds": integer("seeds (repeats) that both sides share", 1),
+            "machine": text(
+                "device class and precision of the networks that were paired; NULL where there is none", nullable=True
+            ),
             "mde": number("minimal detectable effect at 80 % power", 0, nullable=True),
             "verdict": text("verdict", values=VERDICTS),
         },
@@ -84,6 +89,7 @@ TABLES: tuple[Table, ...] = (
             "probe": text(
                 "residuals on validation clips, or the subject's own spread", values=("conformal", "gaussian")
             ),
+            "condition": text("which clips: 'all', or a kind of them by composer, player, duration, raters or excerpt"),
             "step": number(
                 "level that the interval promises; NULL for scores of whole distributions", 0, 1, nullable=True
             ),
@@ -93,7 +99,7 @@ TABLES: tuple[Table, ...] = (
             "value": number("mean over repeats"),
             **CI,
         },
-        ("subject", "split", "rule", "tuning", "probe", "step", "population", "dimension", "metric"),
+        ("subject", "split", "rule", "tuning", "probe", "condition", "step", "population", "dimension", "metric"),
     ),
     Table(
         "leaderboard_trials",

@@ -1,23 +1,26 @@
 """Tests for clips that share music and performers.
 
 Two clips of one cluster share the music, two of one performer the player, so clips are not independent and a test that
-treats them so rejects 25 to 43 % of true nulls. The two-way clustered variance of Cameron, Gelbach & Miller (2011, JBES
-29:238, eq. 2.11) allows any dependence inside either grouping: V = V_cluster + V_performer - V_both. Each of the three
-is corrected for unequal groups, and a group's size counts in the degrees of freedom (`effective_groups`).
+treats them so rejects half of true nulls (docs/statistics.md). The two-way clustered variance of Cameron, Gelbach &
+Miller (2011, JBES 29:238, eq. 2.11) allows any dependence inside either grouping: V = V_cluster + V_performer - V_both.
+Each of the three is a delete-one-group jackknife, and a group's size counts in the degrees of freedom.
 
-Everything here takes *contributions*: influence values divided by the number of clips (averaged over repeats where
-there are several), so that an estimate's sampling error is the sum of its contributions.
+The primary test takes the exact change of an estimate without each group (`jackknife.changes`). Everything else takes
+*contributions*: influence values divided by the number of clips (averaged over repeats where there are several), so
+that an estimate's sampling error is, to first order, the sum of its contributions.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-LEVEL = 0.95
-ALPHA = 0.05
-POWER = 0.80
+from piano_assets.statistics import ALPHA, LEVEL, POWER
+from piano_assets.statistics.jackknife import first_order, groupings, variance
+from piano_assets.statistics.paired import cohens_dz
+from piano_assets.statistics.resampling import summed
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Clustered:
     """An estimate with its clustered t test and interval.
 
     `n_groups` is the number of groups of the grouping that is effectively the smaller (df = `effective_groups` - 1) and
-    `unit` its name; `variance_of` tells which of the three variances was the largest and so was used.
+    `unit` its name; `variance_of` tells which variance was used.
     """
 
     estimate: float
@@ -42,33 +45,27 @@ class Clustered:
 
 
 def clustered_variance(contributions: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """One-way clustered variance of the estimates, (n_estimates,).
+    """One-way clustered variance of the estimates to first order, (n_estimates,).
 
     (G - 1) / G * sum over groups of (s_g / (1 - w_g))^2, with s_g the group's summed contributions and w_g its share of
-    the clips: of a mean, exactly the delete-one-group jackknife (CR3: Bell & McCaffrey 2002, Survey Methodology 28:169;
-    MacKinnon, Nielsen & Webb 2023, J. Appl. Econometrics 38:671). With equal groups it is the usual G / (G - 1) * sum
-    of s_g^2. PercePiano's clusters are so unequal that the usual factor rejects 6 to 9 % of true nulls, this one 6 %.
+    the clips: of a mean, exactly the delete-one-group jackknife. With equal groups it is the usual G / (G - 1) * sum
+    of s_g^2.
 
     contributions: (n_clips, n_estimates); groups: (n_clips,).
 
     Raises:
         ValueError: fewer than 2 groups.
     """
-    codes, n_groups = _coded(groups)
-    if n_groups < 2:
-        raise ValueError(f"a clustered variance needs at least 2 groups, got {n_groups}")
-    others = 1 - np.bincount(codes) / len(codes)
-    return (n_groups - 1) / n_groups * ((_sums(contributions, codes, n_groups) / others[:, None]) ** 2).sum(0)
+    return variance(first_order(contributions, groups).change)
 
 
 def effective_groups(groups: np.ndarray) -> float:
     """How many groups of equal size are worth these: (sum n)^2 / sum n^2, their number where they are equal.
 
     The effective number of clusters of a mean whose errors are alike within clusters (Carter, Schnepel & Steigerwald
-    2017, Rev. Econ. Stat. 99:698, sec. II). PercePiano's 46 clusters are worth 21; with 34 degrees of freedom instead
-    of 20 the primary test rejects 7.1 % of true nulls, with 20 6.4 %.
+    2017, Rev. Econ. Stat. 99:698, sec. II). PercePiano's 46 clusters are worth 21.
     """
-    sizes = np.bincount(_coded(groups)[0]).astype(float)
+    sizes = np.unique(groups, return_counts=True)[1].astype(float)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
@@ -77,36 +74,42 @@ def degrees_of_freedom(cluster: np.ndarray, performer: np.ndarray) -> float:
     return min(effective_groups(cluster), effective_groups(performer)) - 1
 
 
-def _coded(groups: np.ndarray) -> tuple[np.ndarray, int]:
-    found, codes = np.unique(groups, return_inverse=True)
-    return codes.ravel(), len(found)
-
-
-def _sums(contributions: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:
-    from scipy.sparse import csr_array
-
-    n = len(codes)
-    member = csr_array((np.ones(n), (codes, np.arange(n))), shape=(n_groups, n))
-    return member @ contributions
-
-
 def two_way_variances(contributions: np.ndarray, cluster: np.ndarray, performer: np.ndarray) -> np.ndarray:
-    """(3, n_estimates): by cluster, by performer, and two-way.
-
-    The two-way variance can be smaller than either one-way variance, even negative; `two_way_se` takes the largest.
-    """
-    both = _coded(cluster)[0] * (len(performer) + 1) + _coded(performer)[0]
-    v1, v2 = clustered_variance(contributions, cluster), clustered_variance(contributions, performer)
-    return np.stack([v1, v2, v1 + v2 - clustered_variance(contributions, both)])
+    """(3, n_estimates) to first order: by cluster, by performer, and two-way, which can be negative."""
+    v1, v2, v12 = (clustered_variance(contributions, codes) for codes in groupings(cluster, performer))
+    return np.stack([v1, v2, v1 + v2 - v12])
 
 
 def two_way_se(contributions: np.ndarray, cluster: np.ndarray, performer: np.ndarray) -> tuple[np.ndarray, float]:
-    """Standard errors (n_estimates,) from the largest of the three variances, and df = fewest effective groups - 1.
+    """Standard errors to first order, (n_estimates,), and df = fewest effective groups - 1.
 
-    contributions: (n_clips, n_estimates); cluster, performer: (n_clips,).
+    From the largest of the three variances, since to first order each is too small by up to a fifth.
+
+    contributions: (n_clips, n_estimates); cluster, performer: (n_clips,) integer codes.
     """
     variances = two_way_variances(contributions, cluster, performer)
     return np.sqrt(variances.max(0)), degrees_of_freedom(cluster, performer)
+
+
+def two_way_variance(changes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The primary test's variance from what is lost without each cluster, performer and pair of both.
+
+    V_cluster + V_performer - V_both, never less than the smaller of the first two: where clips share nothing, V_both
+    may by chance be so large that little or nothing is left.
+
+    Args:
+        changes: by cluster, performer and both, (G, n_estimates) each (`jackknife.changes`).
+
+    Returns:
+        (variance, which one it is: 0 that of clusters, 1 of performers, 2 two-way), (n_estimates,) each.
+
+    Raises:
+        ValueError: fewer than 2 groups.
+    """
+    v1, v2, v12 = (variance(change) for change in changes)
+    choices = np.stack([v1, v2, v1 + v2 - v12])
+    which = np.where(choices[2] >= np.minimum(v1, v2), 2, (v2 < v1).astype(int))
+    return np.take_along_axis(choices, which[None], axis=0)[0], which
 
 
 def interval(estimate, se, df: float, level: float = LEVEL):
@@ -117,28 +120,29 @@ def interval(estimate, se, df: float, level: float = LEVEL):
     return estimate - half, estimate + half
 
 
-def two_way_t(estimate: float, contributions: np.ndarray, cluster: np.ndarray, performer: np.ndarray) -> Clustered:
+def two_way_t(estimate: float, changes: Sequence[np.ndarray], cluster: np.ndarray, performer: np.ndarray) -> Clustered:
     """Test `estimate` against 0 by the two-way clustered t: the project's primary test.
 
-    contributions, cluster, performer: (n_clips,), scored clips only.
+    Args:
+        changes: what the estimate loses without each cluster, performer and pair of both, (G,) each
+            (`jackknife.changes`); cluster, performer: (n_clips,), scored clips only.
 
     Raises:
         ValueError: fewer than 2 clusters or performers, values that are not finite, or no spread.
     """
-    contributions = np.asarray(contributions, np.float64)
-    if not (math.isfinite(estimate) and np.isfinite(contributions).all()):
-        raise ValueError("the estimate or its contributions are not finite")
-    variances = two_way_variances(contributions[:, None], cluster, performer)[:, 0]
+    if not (math.isfinite(estimate) and all(np.isfinite(change).all() for change in changes)):
+        raise ValueError("the estimate, or what it is without one of its groups, is not finite")
+    (used,), (which,) = two_way_variance([change[:, None] for change in changes])
     groups = {"cluster": cluster, "performer": performer}
     worth = {name: effective_groups(of) for name, of in groups.items()}
     unit = min(worth, key=lambda k: worth[k])
-    which = ("cluster", "performer", "two_way")[int(variances.argmax())]
-    n_groups = _coded(groups[unit])[1]
-    return _result(estimate, math.sqrt(variances.max()), worth[unit] - 1, len(contributions), n_groups, unit, which)
+    n_groups = len(np.unique(groups[unit]))
+    name = ("cluster", "performer", "two_way")[which]
+    return _result(estimate, math.sqrt(used), worth[unit] - 1, len(cluster), n_groups, unit, name)
 
 
 def clip_t(estimate: float, contributions: np.ndarray) -> Clustered:
-    """The naive test that takes clips for independent. Secondary: it rejects 25 to 43 % of true nulls here.
+    """The naive test that takes clips for independent. Secondary: where they share anything it rejects half the nulls.
 
     Raises:
         ValueError: as `two_way_t`.
@@ -193,12 +197,8 @@ def _detectable_noncentrality(df: float, alpha: float, power: float) -> float:
 
 
 def pseudovalue_d(estimate: float, contributions: np.ndarray) -> float:
-    """Cohen's d_z of the clips' jackknife pseudo-values: estimate over the standard deviation of influence values.
-
-    Lakens (2013), Frontiers in Psychology 4:863, eq. 6, with each clip's pseudo-value (estimate + influence) in the
-    place of its paired difference.
-    """
-    return float(estimate / np.std(np.asarray(contributions) * len(contributions), ddof=1))
+    """Cohen's d_z of the clips' jackknife pseudo-values, estimate + influence, in the place of paired differences."""
+    return cohens_dz(estimate + np.asarray(contributions) * len(contributions))
 
 
 def sign_flip(
@@ -206,14 +206,22 @@ def sign_flip(
 ) -> float:
     """p value by flipping the signs of whole groups' summed pseudo-values, m times.
 
-    p = (b + 1) / (m + 1) with b the flips at least as extreme (Phipson & Smyth 2010). Groups of unequal size and the
-    other grouping are not accounted for: by cluster it rejects 7 to 9 % of true nulls, by performer 14 to 38 %.
+    p = (b + 1) / (m + 1) with b the flips at least as extreme (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol.
+    9:39, eq. 2). Groups of unequal size and the other grouping are not accounted for (docs/statistics.md).
     """
-    codes, n_groups = _coded(groups)
-    n = len(contributions)
-    share = np.bincount(codes, minlength=n_groups) / n
-    sums = _sums(np.asarray(contributions)[:, None], codes, n_groups)[:, 0] + estimate * share
-    flips = rng.choice([-1.0, 1.0], size=(m, n_groups)) @ sums
+    _, sums, size = summed(np.asarray(contributions)[:, None], groups)
+    sums = sums[:, 0] + estimate * size / len(contributions)
+    # A flip of the signs is twice the sum of the groups that keep theirs, less the sum of all.
+    flips = 2 * (rng.integers(0, 2, (m, len(size)), dtype=np.int8).astype(np.float64) @ sums) - sums.sum()
     # Rounding must not turn the unflipped assignment itself into a less extreme one.
     b = int((abs(flips) >= abs(estimate) * (1 - 1e-12)).sum())
     return (b + 1) / (m + 1)
+
+
+def flip_spread(contributions: np.ndarray, groups: np.ndarray) -> float:
+    """Standard deviation of the flipped estimates of `sign_flip` where there is no difference.
+
+    The root of the groups' summed squares, about the estimate: a difference that is there widens the flips as well,
+    but says nothing of how well one can be found.
+    """
+    return float(np.sqrt((summed(np.asarray(contributions)[:, None], groups)[1] ** 2).sum()))

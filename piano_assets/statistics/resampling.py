@@ -2,7 +2,8 @@
 
 Pearson's r, R2, MSE, MAE and Lin's concordance are functions of seven sums over clips. A resample counts how often
 each cluster was drawn, so its sums are these counts times the clusters' own sums: exact, and independent of the number
-of clips. Resampling by index, as `scipy.stats.bootstrap` does, gives the same numbers from the same draws.
+of clips. Resampling by index, as `scipy.stats.bootstrap` does, gives the same numbers from the same draws, and is there
+for what is no function of moments (`resampled_by_index`).
 
 Shapes: B resamples, G clusters, d estimates (dimensions, or subjects x dimensions). A cluster bootstrap is a secondary
 method here: with about 21 effective clusters its percentile interval is too short.
@@ -12,23 +13,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from piano_assets.statistics.clustered import LEVEL
+from piano_assets.statistics import LEVEL
 
 _NEGLIGIBLE = 1e-12
 N, P, T, PP, TT, PT, ABS = range(7)
 """The sums: of 1, pred, target, their squares, their product, and the absolute error."""
 
 
-def group_sums(pred: np.ndarray, target: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def group_sums(pred: np.ndarray, target: np.ndarray, groups: np.ndarray, at_least: int = 2) -> np.ndarray:
     """Each cluster's seven sums, (G, 7, d), clusters in the order of `np.unique`.
 
     Both sides are counted from the labels' mean, which leaves every metric as it is and spares large sums that cancel.
 
     Args:
-        pred, target: (n_clips, d), complete; groups: (n_clips,).
+        pred, target: (n_clips, d), complete; groups: (n_clips,); at_least: clusters that there must be.
 
     Raises:
-        ValueError: shapes that do not fit, values that are not finite, or fewer than 2 clusters.
+        ValueError: shapes that do not fit, values that are not finite, or fewer than `at_least` clusters.
     """
     pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
     if pred.ndim != 2 or pred.shape != target.shape or len(groups) != len(pred):
@@ -38,15 +39,23 @@ def group_sums(pred: np.ndarray, target: np.ndarray, groups: np.ndarray) -> np.n
     bad = int((~np.isfinite(pred)).sum() + (~np.isfinite(target)).sum())
     if bad:
         raise ValueError(f"a bootstrap needs complete predictions and labels; {bad} values are not finite")
-    names, code = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"a cluster bootstrap needs at least 2 clusters, got {len(names)}")
     origin = target.mean(0)
     p, t = pred - origin, target - origin
     rows = np.stack([np.ones_like(p), p, t, p * p, t * t, p * t, abs(p - t)], axis=1)
-    order = np.argsort(code.ravel(), kind="stable")
-    starts = np.searchsorted(code.ravel()[order], np.arange(len(names)))
-    return np.add.reduceat(rows[order], starts, axis=0)
+    names, sums, _ = summed(rows.reshape(len(rows), -1), groups)
+    if len(names) < at_least:
+        raise ValueError(f"a cluster bootstrap needs at least {at_least} clusters, got {len(names)}")
+    return sums.reshape(len(names), *rows.shape[1:])
+
+
+def summed(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(names (G,), sums (G, k), sizes (G,)) of values (n_clips, k) by group."""
+    from scipy.sparse import csr_array
+
+    names, code, size = np.unique(groups, return_inverse=True, return_counts=True)
+    n, start = len(code), np.concatenate([[0], np.cumsum(size)])
+    member = csr_array((np.ones(n), np.argsort(code.ravel(), kind="stable"), start), shape=(len(names), n))
+    return names, member @ values, size
 
 
 def draw_counts(n_groups: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -67,12 +76,66 @@ def resampled(metric: str, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: a metric that is no function of moments.
     """
+    columns, formula = _moments(metric)
+    totals = (counts @ sums[:, columns].reshape(len(sums), -1)).reshape(len(counts), len(columns), -1)
+    return _of(formula, totals)
+
+
+def of_sums(metric: str, totals: np.ndarray) -> np.ndarray:
+    """A metric of `MOMENTS` from sums over clips, (B, 7, d) -> (B, d); NaN where undefined.
+
+    Raises:
+        ValueError: a metric that is no function of moments.
+    """
+    columns, formula = _moments(metric)
+    return _of(formula, totals[:, columns])
+
+
+def _moments(metric: str) -> tuple[tuple[int, ...], Callable[..., np.ndarray]]:
     if metric not in MOMENTS:
         raise ValueError(f"metric={metric!r} must be one of {tuple(MOMENTS)}")
-    columns, formula = MOMENTS[metric]
-    totals = (counts @ sums[:, columns].reshape(len(sums), -1)).reshape(len(counts), len(columns), -1)
+    return MOMENTS[metric]
+
+
+def _of(formula: Callable[..., np.ndarray], totals: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample without a clip is undefined, not an accident
         return formula(*np.moveaxis(totals, 1, 0))
+
+
+def resampled_by_index(
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray], groups: np.ndarray, drawn: np.ndarray
+) -> np.ndarray:
+    """Any statistic in every resample of whole clusters, by gathering the rows of the clusters drawn.
+
+    For ranks and distributions, which are no functions of moments; costs one call of the statistic a resample.
+
+    Args:
+        statistic: (rows, copy) -> value, () or (d,). rows: positions of clips, (m,), those of a cluster drawn twice
+            standing there twice; copy: (m,), the draw (0..n_drawn - 1) that a row came with, so that two copies of one
+            excerpt can be told apart.
+        groups: (n_clips,); drawn: (B, n_drawn) positions of clusters in the order of `np.unique`: the same draws as
+            `counts_of` counts for `resampled`.
+
+    Returns:
+        (B,) or (B, d).
+
+    Raises:
+        ValueError: a drawn position that is no cluster's, or no resample.
+    """
+    names, code = np.unique(groups, return_inverse=True)
+    drawn = np.asarray(drawn)
+    if drawn.ndim != 2 or drawn.size == 0 or drawn.min() < 0 or drawn.max() >= len(names):
+        raise ValueError(
+            f"drawn must be (B, n_drawn) positions in 0..{len(names) - 1}, got shape {drawn.shape}: {drawn}"
+        )
+    order, size = np.argsort(code.ravel(), kind="stable"), np.bincount(code.ravel())
+    start = np.cumsum(size) - size
+    values = []
+    for one in drawn:
+        copy = np.repeat(np.arange(len(one)), size[one])
+        within = np.arange(len(copy)) - (np.cumsum(size[one]) - size[one])[copy]
+        values.append(statistic(order[start[one][copy] + within], copy))
+    return np.asarray(values, np.float64)
 
 
 def percentile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +165,8 @@ def bca_interval(
     acceleration = np.divide((gap**3).sum(0), 6 * spread**1.5, out=np.zeros_like(spread), where=spread > 0)
     found = []
     for z in ndtri([(1 - level) / 2, (1 + level) / 2]):
-        at = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        with np.errstate(invalid="ignore"):  # an infinite bias: no resample on one side, and NaN by the next line
+            at = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
         known = np.isfinite(at) & np.isfinite(values).all(0)
         ends = [np.quantile(values[:, i], at[i]) if ok else np.nan for i, ok in enumerate(known)]
         found.append(np.array(ends))
@@ -111,7 +175,7 @@ def bca_interval(
 
 def without_each(metric: str, sums: np.ndarray) -> np.ndarray:
     """The metric without one cluster after the other, (G, d): the jackknife that `bca_interval` asks for."""
-    return resampled(metric, sums, 1 - np.eye(len(sums)))
+    return of_sums(metric, sums.sum(0) - sums)
 
 
 def _variance(n: np.ndarray, total: np.ndarray, squares: np.ndarray) -> np.ndarray:

@@ -142,8 +142,10 @@ class Store:
         return self.write(table, make(), key=key, name=name, **record), True
 
 
-def read_part(part: Part, columns: list[str] | None = None) -> pa.Table:
-    return pq.read_table(part.path, columns=columns, partitioning=None).replace_schema_metadata(None)
+def read_part(part: Part, columns: list[str] | None = None, dictionaries: list[str] | None = None) -> pa.Table:
+    """The rows of a part. dictionaries: columns of text that are read as categories."""
+    found = pq.read_table(part.path, columns=columns, partitioning=None, read_dictionary=dictionaries)
+    return found.replace_schema_metadata(None)
 
 
 def _read_footer(table: str, name: str, path: Path) -> Part | None:

@@ -202,6 +202,12 @@ def part_name(trial: Trial, config: str, seed: int, precision: str = "float32", 
     return f"{config}/{seed}.{precision_of(trial, precision)}-{device_class(trial, device)}"
 
 
+def way_of(run: Part) -> tuple[str, str]:
+    """(precision, device class) in which a partition was trained, as its part's name says."""
+    precision, device = run.name.rpartition(".")[2].split("-")
+    return precision, device
+
+
 def done(
     trial: Trial, config: str, seed: int, store: Store, precision: str = "float32", device: str = "cpu"
 ) -> Part | None:

@@ -15,7 +15,7 @@ from piano_assets.catalogue.trial import Trial
 from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.store.checkpoints import checkpoint_folder, load_checkpoint
 from piano_assets.store.parts import Part, Store
-from piano_assets.training.data import TrialData, load, repeat_of, standing
+from piano_assets.training.data import TrialData, load, repeat_of, standing, way_of
 from piano_assets.training.members import FIXED, TUNED, groups_of, rows_of, search_points
 from piano_assets.training.restore import restore_network
 
@@ -119,7 +119,7 @@ def fitted(store: Store, config: str, trial: Trial, device: str = "cpu") -> Fitt
     run, folder = where
     data = load(trial, store)
     repeat = repeat_of(SEED, data.n_repeats)
-    precision, trained_on = run.name.rpartition(".")[2].split("-")
+    precision, trained_on = way_of(run)
     folds = []
     if trial.optimisation is not None:
         for group in groups_of(trial, config, SEED, repeat, data):

@@ -60,6 +60,9 @@ def board() -> pd.DataFrame:
             "population": "all",
             "level": "global",
             "dimension": "mean",
+            "reliability": [0.81, 0.77],
+            "ci_low": 0.7,
+            "ci_high": 0.85,
             "max_r": [0.9, 0.88],
             "max_r2": [0.81, 0.77],
         }

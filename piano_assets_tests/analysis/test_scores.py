@@ -7,7 +7,9 @@ from scipy import stats
 from sklearn.metrics import r2_score
 
 from piano_assets.analysis.evaluate import MIN_CLIPS, centred_within
+from piano_assets.analysis.panel import PredictionError
 from piano_assets.analysis.scores import score_table
+from piano_assets.analysis.share import with_share
 from piano_assets.dimensions import NAMES
 from piano_assets.schemas import TABLES
 from piano_assets_tests.analysis import world
@@ -40,6 +42,9 @@ def table() -> pd.DataFrame:
             "population": "all",
             "level": "global",
             "dimension": [*NAMES, "mean"],
+            "reliability": 0.81,
+            "ci_low": 0.7,
+            "ci_high": 0.85,
             "max_r": 0.9,
             "max_r2": 0.81,
         }
@@ -132,12 +137,70 @@ def test_share_of_ceiling_where_it_is_defined(table):
     r2 = value(table, *key, "r2_pooled", NAMES[0])
     assert value(table, *key, "r2_pooled", NAMES[0], column="share_of_ceiling") == pytest.approx(r2 / 0.81)
     rest = table[~table["metric"].isin(["pearson_mean", "r2_pooled"]) | (table["population"] == "humans")]
-    assert rest["share_of_ceiling"].isna().all()
+    assert rest[["share_of_ceiling", "share_low", "share_high"]].isna().to_numpy().all()
+
+
+def test_the_interval_of_a_share_knows_the_ceilings_uncertainty(table):
+    """Against quantiles of drawn ratios: r and its ceiling's root, R2 and its reliability, each with its own spread."""
+    rng, n = np.random.default_rng(4), 400_000
+    for metric, (ceiling, low, high) in {
+        "pearson_mean": (0.9, 0.9 * (0.7 / 0.81) ** 0.5, 0.9 * (0.85 / 0.81) ** 0.5),
+        "r2_pooled": (0.81, 0.7, 0.85),
+    }.items():
+        key = ("m", "clean", "all", "global", metric, "mean")
+        got = [value(table, *key, column=c) for c in ("share_low", "share_of_ceiling", "share_high")]
+        assert got[0] < got[1] < got[2]
+        # The ceiling's interval is skewed; each end tells the spread on its own side.
+        score, half = value(table, *key), value(table, *key, column="ci_high") - value(table, *key)
+        for end, side in ((got[0], high - ceiling), (got[2], ceiling - low)):
+            drawn = (score + half / 1.96 * rng.standard_normal(n)) / (ceiling + side / 1.96 * rng.standard_normal(n))
+            # 400,000 draws: a tail quantile errs by .4 % of the spread (one sd); four of them.
+            want = np.quantile(drawn, 0.025 if end < got[1] else 0.975)
+            assert end == pytest.approx(want, abs=0.016 * drawn.std())
+
+
+def shares(ends: tuple[float | None, float | None], reliability: float = 0.81) -> pd.DataFrame:
+    keys = {"rule": "clean", "population": "all", "level": "global", "dimension": "mean"}
+    scored = {"metric": ["pearson_mean", "r2_pooled", "mse"], "value": [0.6, 0.3, 0.3]}
+    scored |= {"ci_low": [0.5, -0.1, 0.2], "ci_high": [0.7, 0.7, 0.4]}
+    bound = {"reliability": reliability, "ci_low": ends[0], "ci_high": ends[1], "max_r": 0.9, "max_r2": 0.81}
+    bounds = pd.DataFrame([keys | {"method": "split_half"} | bound, keys | {"method": "anova_icc"} | bound])
+    return with_share(pd.DataFrame(scored).assign(**keys), bounds)
+
+
+def test_a_certain_ceiling_divides_the_interval():
+    got = shares((0.81, 0.81))
+    want = [[0.6 / 0.9, 0.5 / 0.9, 0.7 / 0.9], [0.3 / 0.81, -0.1 / 0.81, 0.7 / 0.81]]
+    np.testing.assert_allclose(got[["share_of_ceiling", "share_low", "share_high"]][:2], want, rtol=1e-10)
+    assert got.loc[2, ["share_of_ceiling", "share_low", "share_high"]].isna().all()
+
+
+def test_an_uncertain_ceiling_widens_it():
+    sure, unsure = shares((0.81, 0.81)), shares((0.7, 0.9))
+    assert (unsure["share_low"] < sure["share_low"])[:2].all()
+    assert (unsure["share_high"] > sure["share_high"])[:2].all()
+    np.testing.assert_array_equal(unsure["share_of_ceiling"], sure["share_of_ceiling"])
+
+
+@pytest.mark.parametrize("ends", [(np.nan, np.nan), (-0.05, 0.9)], ids=["no interval", "agreement may be none"])
+def test_a_ceiling_of_unknown_height_leaves_the_share_without_an_interval(ends):
+    got = shares(ends)
+    assert got["share_of_ceiling"][:2].notna().all()
+    assert got[["share_low", "share_high"]].isna().to_numpy().all()
+
+
+def test_an_interval_that_misses_its_own_estimate_is_stretched_to_it():
+    """Bootstrap percentiles of a skewed quantity may do so; the ratio's interval still holds the ratio."""
+    got = shares((0.82, 0.86))
+    assert (got["share_low"] < got["share_of_ceiling"])[:2].all()
+    np.testing.assert_allclose(got["share_high"][:2], [0.7 / 0.9, 0.7 / 0.81], rtol=1e-10)
 
 
 def test_metrics_without_influence_have_no_interval(table):
     trained = table[(table["subject"] == "m") & (table["level"] == "global")]
-    assert set(trained[trained["ci_low"].isna()]["metric"]) == {"spearman_mean", "wasserstein", "ks"}
+    assert set(trained[trained["ci_low"].isna()]["metric"]) == {"wasserstein", "ks"}
+    within = table[(table["subject"] == "m") & (table["level"] == "within_excerpt")]
+    assert set(within[within["ci_low"].isna()]["metric"]) == {"spearman_mean", "top3_accuracy"}
 
 
 def test_incomplete_seeds_do_not_enter(table):
@@ -150,6 +213,37 @@ def test_incomplete_seeds_do_not_enter(table):
     got = score_table(predictions, LABELS, CLIPS, SPLITS, world.subjects("m|0", "m|1"), world.trials(m=world.TABULAR))
     assert set(got["subject"]) == {"m", "m|0"}
     assert (got["n_seeds"] == 1).all()
+
+
+def test_a_missing_fold_is_never_averaged_over():
+    whole = world.predict("m|0", SPLITS, CLIPS, PRED[0], repeats=(0,))
+    args = (LABELS, CLIPS, SPLITS, world.subjects("m|0"), world.trials(m=world.TABULAR))
+    assert score_table(whole[whole["fold"] != 2], *args).empty
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: pd.concat([p, p[p["clip"] == "c0e0p0"]]), r"'m\|0', split 'cluster', repeat 0.*19 values .*twice"),
+        (lambda p: p.assign(value=p["value"].mask(p["clip"] == "c0e0p0")), r"'m\|0', split 'cluster'.*19 .*not finite"),
+        (
+            lambda p: p.assign(dimension=p["dimension"].replace(NAMES[0], "x")),
+            r"'m\|0', split 'cluster'.*112 .*unknown",
+        ),
+    ],
+)
+def test_broken_predictions_are_refused(change, message):
+    predictions = change(world.predict("m|0", SPLITS, CLIPS, PRED[0], repeats=(0,)))
+    with pytest.raises(PredictionError, match=message):
+        score_table(predictions, LABELS, CLIPS, SPLITS, world.subjects("m|0"), world.trials(m=world.TABULAR))
+
+
+def test_fewer_than_two_labelled_clips_have_no_scores():
+    predictions = world.predict("m|0", SPLITS, CLIPS, PRED[0], repeats=(0,))
+    lone = LABELS[LABELS["clip"] == "c0e0p0"]
+    table = score_table(predictions, lone, CLIPS, SPLITS, world.subjects("m|0"), world.trials(m=world.TABULAR))
+    assert table.empty
+    assert list(table.columns) == list(TABLES["scores"].columns)
 
 
 def test_unknown_subjects_are_refused():
@@ -187,11 +281,12 @@ def test_small_excerpts_stay_out_of_within_excerpt():
     assert score(pred) == before
 
 
-def testintervals_cover_the_truth():
-    """The interval of mean r around a known population correlation.
+def test_intervals_cover_the_truth():
+    """The intervals of mean r and rho around known population correlations.
 
-    Labels with cluster and performer effects, 300 draws; r is known from the variances: .8. Nominal 95 % with 7 groups
-    is approximate: a coverage of 90 to 99 % is asked for. (Binomial standard error 1.3 points.)
+    Labels with cluster and performer effects, 300 draws; r is known from the variances: .8, and rho of two Gaussians is
+    6 / pi arcsin(r / 2) (Kruskal 1958, JASA 53:814). Nominal 95 % with 7 groups is approximate: a coverage of 90 to
+    99 % is asked for. (Binomial standard error 1.3 points.)
     """
     from piano_assets.analysis.evaluate import average, judge
     from piano_assets.analysis.panel import Block, Units
@@ -199,7 +294,9 @@ def testintervals_cover_the_truth():
 
     clips = world.clips(30, 20)
     codes = [pd.factorize(clips[c])[0] for c in ("excerpt", "cluster", "performer")]
-    rng, hits, draws, n = np.random.default_rng(12), 0, 300, len(clips)
+    rng, draws, n = np.random.default_rng(12), 300, len(clips)
+    truth = {"pearson_mean": 0.8, "spearman_mean": 6 / np.pi * np.arcsin(0.8 / 2)}
+    hits = dict.fromkeys(truth, 0)
 
     def effects():
         parts = [rng.normal(size=(k, 19))[c] for k, c in ((30, codes[1]), (20, codes[2]))] + [rng.normal(size=(n, 19))]
@@ -210,7 +307,23 @@ def testintervals_cover_the_truth():
         pred = 0.8 * target + 0.6 * effects()
         known = Units(pd.Index(clips["clip"]), ~clips["deadpan"].to_numpy(), *codes, {"clean": target})
         block = Block("m", "s", "fixed", 0, np.zeros(n, int), np.arange(n), pred)
-        mean = average([judge(block, known, "clean", "all", "global", ["pearson_mean"])])
+        mean = average([judge(block, known, "clean", "all", "global", list(truth))])
         low, high = intervals(mean, known)
-        hits += low["pearson_mean"][-1] < 0.8 < high["pearson_mean"][-1]
-    assert 0.90 <= hits / draws <= 0.99
+        for metric, of in truth.items():
+            hits[metric] += low[metric][-1] < of < high[metric][-1]
+    assert all(0.90 <= hit / draws <= 0.99 for hit in hits.values()), hits
+
+
+def test_a_clip_that_several_folds_test_counts_with_all_its_rows():
+    """PercePiano's fixed test sets: the same predictions twice say what they say once, and move as much."""
+    from piano_assets.analysis.evaluate import judge
+    from piano_assets.analysis.panel import Block, units
+
+    known, n = units(CLIPS, LABELS), len(CLIPS)
+    once = Block("m|0", "s", "fixed", 0, np.zeros(n, int), np.arange(n), PRED[0].astype(float))
+    twice = Block("m|0", "s", "fixed", 0, np.repeat([0, 1], n), np.tile(np.arange(n), 2), np.tile(once.pred, (2, 1)))
+    metrics = ["pearson_mean", "spearman_mean", "r2_pooled", "mse"]
+    a, b = (judge(block, known, "clean", "all", "global", metrics) for block in (once, twice))
+    for metric in metrics:
+        np.testing.assert_allclose(b.value[metric], a.value[metric], rtol=1e-10)
+        np.testing.assert_allclose(b.contribution[metric], a.contribution[metric], atol=1e-13)

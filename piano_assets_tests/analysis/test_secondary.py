@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from piano_assets.analysis import secondary
 from piano_assets.analysis.measures import View
-from piano_assets.analysis.secondary import SECONDARY, Evidence, Side, cluster_bootstrap, corrected_t, zou
+from piano_assets.analysis.primary import Side
+from piano_assets.analysis.secondary import SECONDARY, Evidence, cluster_bootstrap, corrected_t, zou
 from piano_assets.metrics.regression import pearson
 from piano_assets.statistics import influence
 
@@ -18,7 +19,7 @@ TARGET = RNG.normal(size=(N, D))
 
 
 def side(spread: float) -> Side:
-    return Side(View(TARGET + spread * RNG.normal(size=(N, D)), TARGET, FOLD, CLUSTER), CLUSTER)
+    return Side(View(TARGET + spread * RNG.normal(size=(N, D)), TARGET, FOLD, CLUSTER), CLUSTER, PERFORMER)
 
 
 PAIRS = [(side(0.7), side(1.0)) for _ in range(2)]
@@ -67,7 +68,9 @@ def test_the_corrected_t_is_over_the_folds_of_all_repeats():
 
 
 def test_one_fold_is_no_test():
-    alone = [tuple(Side(View(s.view.pred, TARGET, 0 * FOLD, CLUSTER), CLUSTER) for s in pair) for pair in PAIRS]
+    alone = [
+        tuple(Side(View(s.view.pred, TARGET, 0 * FOLD, CLUSTER), CLUSTER, PERFORMER) for s in pair) for pair in PAIRS
+    ]
     assert corrected_t(evidence(alone)) is None
 
 
@@ -84,7 +87,10 @@ def test_repeats_may_test_other_clusters():
     """A holdout's repeats share only some clusters: each is resampled from the same draws of all."""
     first, second = (np.isin(CLUSTER, kept) for kept in (range(8), range(4, 12)))
     pairs = [
-        tuple(Side(View(s.view.pred[rows], TARGET[rows], FOLD[rows], CLUSTER[rows]), CLUSTER[rows]) for s in pair)
+        tuple(
+            Side(View(s.view.pred[rows], TARGET[rows], FOLD[rows], CLUSTER[rows]), CLUSTER[rows], PERFORMER[rows])
+            for s in pair
+        )
         for pair, rows in zip(PAIRS, (first, second), strict=True)
     ]
     found = cluster_bootstrap(Evidence(0.1, np.zeros(N), CLUSTER, PERFORMER, pairs, np.random.default_rng(1)))
@@ -92,7 +98,56 @@ def test_repeats_may_test_other_clusters():
     assert found["ci_low"] < found["ci_high"]
     few = [
         (pairs[0]),
-        tuple(Side(View(s.view.pred[:12], TARGET[:12], FOLD[:12], CLUSTER[:12]), CLUSTER[:12]) for s in PAIRS[1]),
+        tuple(
+            Side(View(s.view.pred[:12], TARGET[:12], FOLD[:12], CLUSTER[:12]), CLUSTER[:12], PERFORMER[:12])
+            for s in PAIRS[1]
+        ),
     ]
     nothing = Evidence(0.1, np.zeros(N), CLUSTER, PERFORMER, few, np.random.default_rng(1))
     assert cluster_bootstrap(nothing) is None
+
+
+def test_every_row_says_what_its_test_could_find():
+    """Each from a standard error of its own: at least about that of the t over clips, which share nothing here."""
+    told = evidence(seed=2)
+    rows = {name: test(told) for name, test in SECONDARY.items()} | {"zou_interval": zou(told, 0)}
+    assert all(row["mde"] > 0 for row in rows.values())
+    # One dimension of 19 that err independently: its interval is about sqrt(19) times as wide.
+    assert rows["zou_interval"]["mde"] / rows["clip_t"]["mde"] == pytest.approx(np.sqrt(19), rel=0.3)
+    for name in ("sign_flip_cluster", "sign_flip_performer", "cluster_bootstrap"):
+        assert rows[name]["mde"] / rows["clip_t"]["mde"] == pytest.approx(1, abs=0.5), name
+
+
+def detectable(se: float, df: float) -> float:
+    """80 % power by the noncentral t, searched here."""
+    critical = stats.t.ppf(0.975, df)
+    return se * optimize.brentq(lambda nc: stats.nct.sf(critical, df, nc) - 0.8, 1, 9)
+
+
+@pytest.mark.parametrize("unit", ["cluster", "performer"])
+def test_the_detectable_effect_of_flips_is_that_of_their_spread(unit):
+    """12 equal clusters, 8 equal performers. Sums of groups about the estimate, flipped 20,000 times."""
+    told, groups = evidence(seed=4), {"cluster": CLUSTER, "performer": PERFORMER}[unit]
+    sums = np.array([told.contributions[groups == g].sum() for g in np.unique(groups)])
+    flips = np.random.default_rng(5).choice([-1, 1], (20_000, len(sums))) @ sums
+    # A standard deviation from 20,000 draws errs by half a percent.
+    want = detectable(flips.std(), len(sums) - 1)
+    assert SECONDARY[f"sign_flip_{unit}"](told)["mde"] == pytest.approx(want, rel=0.02)
+
+
+def test_the_detectable_effect_of_the_bootstrap_is_that_of_its_resamples(monkeypatch):
+    monkeypatch.setattr(secondary, "N_RESAMPLES", 40)
+    drawn = np.random.default_rng(3).integers(0, 12, (40, 12))
+    rows = [np.concatenate([np.flatnonzero(k == CLUSTER) for k in one]) for one in drawn]
+    values = [
+        np.mean([pearson(a.view.pred[r], TARGET[r]) - pearson(b.view.pred[r], TARGET[r]) for a, b in PAIRS])
+        for r in rows
+    ]
+    got = cluster_bootstrap(evidence(seed=3))["mde"]
+    assert got == pytest.approx(detectable(np.std(values, ddof=1), 11), rel=1e-6)
+
+
+def test_the_detectable_effect_of_zou_is_that_of_half_its_width():
+    got = zou(evidence(PAIRS[:1]), 4)
+    se = (got["ci_high"] - got["ci_low"]) / 2 / stats.norm.ppf(0.975)
+    assert got["mde"] == pytest.approx(detectable(se, N - 3), rel=1e-6)

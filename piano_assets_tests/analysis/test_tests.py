@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from piano_assets.analysis.panel import Block, PredictionError
 from piano_assets.analysis.secondary import SECONDARY
-from piano_assets.analysis.tests import comparison_tests
+from piano_assets.analysis.tests import UnfairComparison, _Pair, _shared, comparison_tests
 from piano_assets.dimensions import NAMES
 from piano_assets.metrics.regression import pearson, r2
 from piano_assets.schemas import TABLES
@@ -49,12 +50,11 @@ def predicted(**of: np.ndarray) -> pd.DataFrame:
     )
 
 
-def run(arms: pd.DataFrame, predictions: pd.DataFrame, trials=None, runs=RUNS):
+def run(arms: pd.DataFrame, predictions: pd.DataFrame, trials=None, runs=RUNS, others=()):
     subjects = world.subjects(*sorted(predictions["subject"].unique()))
     tables = (subjects, predictions, LABELS, CLIPS, SPLITS)
-    return comparison_tests(
-        COMPARISONS, arms, world.trials(**(trials or ALL_TRIALS)), runs, *tables, rng=np.random.default_rng(0)
-    )
+    known = world.trials(**(trials or ALL_TRIALS))
+    return comparison_tests(COMPARISONS, arms, known, runs, *tables, rng=np.random.default_rng(0), others=others)
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +191,136 @@ def test_devices_of_one_class_may_be_compared():
     runs = ran(device=["cuda:0", "cuda:1", "cuda:1", "cuda:0"])
     tests, untested = run(arm_frame("ref", "bad"), predicted(**PREDICTED), NEURAL_PAIR, runs)
     assert (set(tests["n_seeds"]), len(untested)) == ({2}, 0)
+
+
+CUDA, CPU = "cuda in bfloat16", "cpu in bfloat16"
+APART = {"device": ["cuda:0", "cuda:0", "cpu", "cpu"]}
+"""Where what is shown was trained: the reference on a GPU, the arm on a CPU."""
+
+
+def estimate(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.mean(pearson(a, VALUE) - pearson(b, VALUE)))
+
+
+def test_another_way_of_training_makes_a_pair():
+    """The reference was trained on a CPU as well: there it is compared, with what it predicted there."""
+    arms, predictions, elsewhere = arm_frame("ref", "bad", "good"), predicted(**PREDICTED), noisy(0.09)
+    others = [(CPU, predicted(ref=elsewhere))]
+    tests, untested = run(arms, predictions, NEURAL_PAIR, ran(**APART), others)
+    assert untested.empty
+    found = primary(tests)
+    assert found["machine"].to_dict() == {"bad": CPU, "good": CUDA}
+    assert found.loc["bad", "estimate"] == pytest.approx(estimate(PREDICTED["bad"], elsewhere), rel=1e-9)
+    # A tabular arm goes with the reference as it is shown.
+    assert found.loc["good", "estimate"] == pytest.approx(estimate(PREDICTED["good"], BASE), rel=1e-9)
+    TABLES["tests"].conform(tests)
+
+
+def test_what_is_shown_is_preferred_to_what_was_trained_elsewhere():
+    others = [(CPU, predicted(ref=noisy(0.3), bad=noisy(0.3)))]
+    tests, _ = run(arm_frame("ref", "bad"), predicted(**PREDICTED), NEURAL_PAIR, ran(), others)
+    assert primary(tests).loc["bad", "estimate"] == pytest.approx(estimate(PREDICTED["bad"], BASE), rel=1e-9)
+    assert set(tests["machine"]) == {CUDA}
+
+
+def test_the_first_common_way_is_taken_repeat_by_repeat():
+    """Two other ways; the second repeat of the reference is in the second one only."""
+    first, second = predicted(ref=noisy(0.09)), predicted(ref=noisy(0.09), bad=noisy(0.15))
+    others = [(CPU, first[first["repeat"] == 0]), ("cpu in float32", second)]
+    tests, untested = run(arm_frame("ref", "bad"), predicted(**PREDICTED), NEURAL_PAIR, ran(**APART), others)
+    assert (set(tests["n_seeds"]), len(untested)) == ({2}, 0)
+    assert set(tests["machine"]) == {"cpu in bfloat16 and cpu in float32"}
+
+
+def test_an_incomplete_other_way_makes_no_pair_and_is_named():
+    some = predicted(ref=noisy(0.09))
+    some = some[some["clip"] != "c0e0p0"]
+    others = [(CPU, some), ("cuda in float32", predicted(ref=noisy(0.09)))]
+    tests, untested = run(arm_frame("ref", "bad"), predicted(**PREDICTED), NEURAL_PAIR, ran(**APART), others)
+    assert tests.empty
+    assert untested["reason"].iloc[0] == "; ".join(
+        f"repeat {r} was trained on cpu in bfloat16, the reference on cuda in bfloat16 or cuda in float32"
+        for r in (0, 1)
+    )
+
+
+def test_an_arm_that_was_only_trained_elsewhere_is_compared_there():
+    shown = predicted(ref=BASE)
+    other = predicted(ref=noisy(0.09), bad=PREDICTED["bad"])
+    subjects = world.subjects(*sorted(other["subject"].unique()))
+    tests, untested = comparison_tests(
+        COMPARISONS,
+        arm_frame("ref", "bad"),
+        world.trials(**NEURAL_PAIR),
+        ran().iloc[:2],
+        subjects,
+        shown,
+        LABELS,
+        CLIPS,
+        SPLITS,
+        rng=np.random.default_rng(0),
+        others=[(CPU, other)],
+    )
+    assert (set(tests["machine"]), len(untested)) == ({CPU}, 0)
+
+
+def test_tabular_pairs_have_no_machine():
+    tests, _ = run(arm_frame("ref", "good"), predicted(ref=BASE, good=PREDICTED["good"]), runs=ran())
+    assert tests["machine"].isna().all()
+
+
+def test_sides_with_other_clips_are_refused():
+    """Complete blocks of one split are alike by construction: this guards against those that are not."""
+    pair = _Pair("c", "good", "good", "ref", "cluster", "clean", 0.02)
+    fold, clip = np.zeros(4, int), np.arange(4)
+    sides = [
+        Block(f"{name}|0", "cluster", "fixed", 0, fold[:n], clip[:n], VALUE[:n])
+        for name, n in (("good", 4), ("ref", 3))
+    ]
+    by_arm = {("good", "cluster", "fixed"): sides[:1], ("ref", "cluster", "fixed"): sides[1:]}
+    with pytest.raises(UnfairComparison, match=r"c\.good, split 'cluster', repeat 0: tested on 4 clips, .* on 3"):
+        _shared(by_arm, pair)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: pd.concat([p, p[p["clip"] == "c0e0p0"]]), r"'good\|0', split 'cluster', repeat 0.*19 .*twice"),
+        (lambda p: p.assign(value=p["value"].mask(p["clip"] == "c0e0p0")), r"'good\|0', split 'cluster'.*not finite"),
+    ],
+)
+def test_broken_predictions_are_refused(change, message):
+    shown = predicted(ref=BASE)
+    with pytest.raises(PredictionError, match=message):
+        run(arm_frame("ref", "good"), pd.concat([shown, change(predicted(good=PREDICTED["good"]))]))
+    with pytest.raises(PredictionError, match=message):
+        run(
+            arm_frame("ref", "good"),
+            pd.concat([shown, predicted(good=PREDICTED["good"])]),
+            others=[(CPU, change(predicted(good=PREDICTED["good"])))],
+        )
+
+
+def test_a_missing_fold_leaves_a_repeat_out_and_names_what_is_missing():
+    good = predicted(good=PREDICTED["good"])
+    one = good[~((good["repeat"] == 1) & (good["fold"] == 2))]
+    tests, _ = run(arm_frame("ref", "good"), pd.concat([predicted(ref=BASE), one]))
+    assert set(tests["n_seeds"]) == {1}
+    tests, untested = run(arm_frame("ref", "good"), pd.concat([predicted(ref=BASE), good[good["fold"] != 2]]))
+    assert tests.empty
+    assert untested["reason"].tolist() == ["no complete predictions of good"]
+
+
+def test_constant_predictions_and_a_lone_cluster_are_named():
+    tests, untested = run(arm_frame("ref", "good"), predicted(ref=BASE, good=np.full(VALUE.shape, 0.5)))
+    assert set(tests["metric"]) == {"r2_pooled"}
+    assert "mean: undefined (constant predictions)" in set(untested[untested["metric"] == "pearson_mean"]["reason"])
+    alone = CLIPS.assign(cluster="c0")
+    subjects = world.subjects("ref|0", "ref|1", "good|0", "good|1")
+    known = world.trials(**ALL_TRIALS)
+    tables = (subjects, predicted(ref=BASE, good=PREDICTED["good"]), LABELS, alone, SPLITS)
+    tests, untested = comparison_tests(
+        COMPARISONS, arm_frame("ref", "good"), known, RUNS, *tables, rng=np.random.default_rng(0)
+    )
+    assert tests.empty
+    assert set(untested["reason"].str.partition(": ")[2]) == {"only one cluster was scored"}

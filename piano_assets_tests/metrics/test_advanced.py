@@ -136,3 +136,27 @@ def test_too_few_clips_for_a_level_promise_nothing():
 def test_a_spread_must_be_one(std, message):
     with pytest.raises(ValueError, match=message):
         crps(PRED, std, TARGET)
+
+
+def test_crps_is_what_torchmetrics_gives_for_an_ensemble_of_its_quantiles():
+    torch = pytest.importorskip("torch")
+    from torchmetrics.functional.regression import continuous_ranked_probability_score
+
+    std, m = RNG.uniform(0.02, 0.2, (N, 1)), 200
+    # An ensemble of the Gaussian's quantiles at (i - 1/2) / m; its score departs from the Gaussian's by O(1/m).
+    ensemble = PRED[:, :1] + std * stats.norm.ppf((np.arange(m) + 0.5) / m)
+    want = continuous_ranked_probability_score(torch.tensor(ensemble), torch.tensor(TARGET[:, 0])).item()
+    assert crps(PRED[:, :1], std, TARGET[:, :1])[0] == pytest.approx(want, rel=2e-3)
+
+
+@pytest.mark.parametrize(("n", "level"), [(39, 0.9), (40, 0.9), (19, 0.95), (100, 0.5), (57, 0.8)])
+def test_the_conformal_quantile_is_numpys_at_the_corrected_level(n, level):
+    """As split-conformal libraries write it: the higher quantile at ceil((n + 1) level) / n."""
+    scores = RNG.exponential(size=(n, 2))
+    want = np.quantile(scores, min(np.ceil((n + 1) * level - 1e-9) / n, 1), axis=0, method="inverted_cdf")
+    np.testing.assert_array_equal(conformal_quantile(scores, level), want)
+
+
+def test_coverage_counts_the_ends_and_is_a_share():
+    pred, half, target = np.zeros((4, 1)), np.full((4, 1), 0.5), np.array([[0.5], [-0.5], [0.51], [0.1]])
+    assert coverage(pred, half, target)[0] == 0.75

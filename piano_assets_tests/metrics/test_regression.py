@@ -50,6 +50,26 @@ def test_ccc_approaches_torchmetrics():
     np.testing.assert_allclose(regression.ccc(PRED, TARGET), want, atol=1 / len(PRED))
 
 
+@pytest.mark.parametrize(
+    ("name", "peer_name"),
+    [
+        ("pearson", "pearson_corrcoef"),
+        ("spearman", "spearman_corrcoef"),
+        ("mse", "mean_squared_error"),
+        ("mae", "mean_absolute_error"),
+        ("r2", "r2_score"),
+    ],
+)
+def test_agrees_with_torchmetrics(name, peer_name):
+    torch = pytest.importorskip("torch")
+    import torchmetrics.functional.regression as torchmetrics
+
+    pairs = zip(PRED.T, TARGET.T, strict=True)
+    want = [getattr(torchmetrics, peer_name)(torch.tensor(p), torch.tensor(t)) for p, t in pairs]
+    # torchmetrics ranks in float32 and takes some moments in one pass: rounding of 1e-7 at most.
+    np.testing.assert_allclose(METRICS[name](PRED, TARGET), want, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_a_missing_label_is_as_if_the_clip_were_absent(name):
     target = TARGET.copy()

@@ -104,7 +104,7 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         metric=("pearson_mean", "r2_pooled"),
         dimension=(*NAMES, "mean"),
     ).assign(split="cluster", rule="clean", tuning="fixed", n_seeds=1, seed_sd=None)
-    scores = scores.assign(value=unit(scores), share_of_ceiling=0.6)
+    scores = scores.assign(value=unit(scores), share_of_ceiling=0.6, share_low=0.5, share_high=0.7)
     scores = scores.assign(ci_low=scores["value"] - 0.1, ci_high=scores["value"] + 0.1)
     history = cross(
         trial=["tast.reference@smoke"], seed=[0], fold=[0, 1], search_point=["fixed", "wide"], epoch=[0, 1, 2]
@@ -134,6 +134,11 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         board_row("Published net", kind="published", r2_fold_mean=0.285, caveat="one fixed test set", **published),
         board_row(SUBJECTS[0], kind="trial", n_seeds=1, **given),
     )
+    probed = cross(condition=("white", "pink"), step=(40.0, 20.0, 0.0), metric=("pearson_mean", "pearson_mean_change"))
+    clean = pd.DataFrame({"condition": ["clean"], "step": [None], "metric": ["pearson_mean"]})
+    probed = pd.concat([clean, probed.assign(condition=probed["condition"])], ignore_index=True)
+    probed = probed.assign(subject="forest.reference|0", split="cluster", rule="clean", tuning="tuned", probe="noise")
+    probed = probed.assign(population="all", dimension="mean", value=unit(probed), ci_low=0.1, ci_high=1.0)
     quarantine = [
         ("midi", "broken.mid", "a file can be read as MIDI", "truncated"),
         ("midi", "empty.mid", "notes", "0"),
@@ -151,7 +156,8 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         "subjects": subjects,
         "trials": trials,
         **{name: TABLES[name].empty() for name in ("comparisons", "arms", "halted")},
-        "calibration": TABLES["calibration"].empty(),
+        **{name: TABLES[name].empty() for name in ("calibration", "diagnostics")},
+        "robustness": probed,
         "runs": runs,
         "history": history,
         "predictions": predictions,

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from piano_assets.analysis.planted import SCENARIOS, Calibration, Size, Structure
+from piano_assets.analysis.planted import SCENARIOS, Structure
+from piano_assets.analysis.worth import Calibration, Power, Size
 from piano_assets.report import calibration_doc
 from piano_assets.report.calibration_doc import BEGIN, END, main, section
 from piano_assets.report.sections import with_section
@@ -15,7 +16,7 @@ from piano_assets_tests.analysis import world
 
 def one(name: str) -> Calibration:
     null = [Size(name, 0.0, "two_way_t", 0.055, 0.945, 4000), Size(name, 0.0, "sign_flip_cluster", 0.2, None, 4000)]
-    return Calibration(name, null, Size(name, 0.0213, "two_way_t", 0.8, 0.95, 4000), 0.04, 4000)
+    return Calibration(name, null, Power(0.0213, 0.8, 0.781, (0.55, 0.96), 4000), 0.04, 4000)
 
 
 def test_the_table_has_a_row_a_test_and_a_column_a_scenario():
@@ -27,7 +28,10 @@ def test_the_table_has_a_row_a_test_and_a_column_a_scenario():
     cell = "5.5% [4.8, 6.3]; holds 94.5%"  # Wilson's interval of 220 of 4,000
     assert f"| `two_way_t` | {cell} | {cell} |" in text
     assert "| `sign_flip_cluster` | 20.0% [18.8, 21.3] | 20.0% [18.8, 21.3] |" in text
-    assert "| difference in mean r announced at 80 % power | 0.021 | 0.021 |" in text
+    assert "| difference in mean r that as many pilots announce at 80 % power | 0.021 | 0.021 |" in text
+    assert "| planted and found | 80.0% [78.7, 81.2] | 80.0% [78.7, 81.2] |" in text  # Wilson's of 3,200 of 4,000
+    assert "| announced for it by one pilot: mean (5 and 95 % quantile) | 78.1% (55%, 96%) |" in text
+    assert "| Holm over 8 arms, none different: any rejected | 4.0% [3.4, 4.7] |" in text
 
 
 def test_the_page_is_written_from_the_corpus(tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from piano_assets.report.html import best_subject, render, result_plots
+from piano_assets.report.html import render
+from piano_assets.report.result_plots import best_subject, result_plots
 from piano_assets_tests.report.experiment_tables import experiment_tables
 from piano_assets_tests.report.small_tables import CONFIG, board, board_row, report_tables
 
@@ -214,7 +215,7 @@ def test_the_coverage_of_ranked_subjects_is_drawn():
         for s in (CONFIG, "x")
         for p in (0.5, 0.9)
     ]
-    tables["calibration"] = pd.DataFrame(held).assign(metric="coverage", ci_low=0.4, ci_high=0.95)
+    tables["calibration"] = pd.DataFrame(held).assign(metric="coverage", condition="all", ci_low=0.4, ci_high=0.95)
     (figure,) = (p.figure for p in result_plots(tables) if p.name == "coverage")
     (line,) = figure.axes[0].lines[1:]
     np.testing.assert_allclose(line.get_xydata(), [[0.5, 0.48], [0.9, 0.88]])

@@ -1,11 +1,10 @@
-"""Clustered tests against statsmodels, brute force, limits, and a simulation with a planted null."""
+"""Clustered tests against statsmodels, scipy, brute force and limits; sizes under planted nulls are in test_worth."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from piano_assets.metrics.regression import pearson
-from piano_assets.statistics import clustered, influence
+from piano_assets.statistics import clustered, jackknife
 
 RNG = np.random.default_rng(5)
 N = 240
@@ -20,10 +19,20 @@ CONTRIBUTIONS = (VALUES - MEAN) / N  # of a mean: (value - mean) / n
 BALANCED = np.repeat(np.arange(10), 24), np.tile(np.repeat(np.arange(8), 3), 10)
 
 
-def statsmodels_variance(groups: np.ndarray) -> float:
+def changes(contributions: np.ndarray, cluster: np.ndarray, performer: np.ndarray) -> list[np.ndarray]:
+    """What a mean loses without each cluster, performer and pair of both."""
+    codes = jackknife.groupings(cluster, performer)
+    return [jackknife.first_order(contributions[:, None], of).change[:, 0] for of in codes]
+
+
+def of_a_mean(cluster: np.ndarray, performer: np.ndarray) -> clustered.Clustered:
+    return clustered.two_way_t(MEAN, changes(CONTRIBUTIONS, cluster, performer), cluster, performer)
+
+
+def statsmodels_variance(groups: np.ndarray, values: np.ndarray = VALUES) -> float:
     import statsmodels.api as sm
 
-    fit = sm.OLS(VALUES, np.ones(N)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    fit = sm.OLS(values, np.ones(N)).fit(cov_type="cluster", cov_kwds={"groups": groups})
     return float(fit.cov_params()[0, 0])
 
 
@@ -71,7 +80,7 @@ def test_variance_by_pairs():
 def test_singletons_are_the_ordinary_t_test():
     # When no two clips share anything, all three variances are the ordinary one.
     alone = np.arange(N)
-    got = clustered.two_way_t(MEAN, CONTRIBUTIONS, alone, alone)
+    got = of_a_mean(alone, alone)
     want = stats.ttest_1samp(VALUES, 0)
     np.testing.assert_allclose([got.t, got.p, got.df], [want.statistic, want.pvalue, want.df], rtol=1e-10)
     np.testing.assert_allclose([got.ci_low, got.ci_high], want.confidence_interval(0.95), rtol=1e-10)
@@ -79,32 +88,63 @@ def test_singletons_are_the_ordinary_t_test():
     assert (naive.t, naive.p) == pytest.approx((got.t, got.p), rel=1e-10)
 
 
-def test_takes_the_largest_variance_and_the_fewest_groups():
-    got = clustered.two_way_t(MEAN, CONTRIBUTIONS, CLUSTER, PERFORMER)
+def test_the_primary_test_is_two_way_with_the_fewest_groups():
+    got = of_a_mean(CLUSTER, PERFORMER)
     variances = clustered.two_way_variances(CONTRIBUTIONS[:, None], CLUSTER, PERFORMER)[:, 0]
-    assert got.se**2 == pytest.approx(max(variances), rel=1e-12)
-    assert got.variance_of == ("cluster", "performer", "two_way")[variances.argmax()]
+    assert (got.variance_of, got.se**2) == ("two_way", pytest.approx(variances[2], rel=1e-12))
     assert (got.n_groups, got.unit, got.n_clips) == (9, "performer", N)
     assert got.df == pytest.approx(clustered.effective_groups(PERFORMER) - 1)
-    swapped = clustered.two_way_t(MEAN, CONTRIBUTIONS, PERFORMER, CLUSTER)
+    swapped = of_a_mean(PERFORMER, CLUSTER)
     assert swapped.se == pytest.approx(got.se, rel=1e-12)
     assert swapped.unit == "cluster"
 
 
-def test_an_impossible_two_way_variance_is_not_used():
+def test_on_equal_groups_the_primary_test_is_statsmodels():
+    values = VALUES + RNG.normal(size=10)[BALANCED[0]] + RNG.normal(size=8)[BALANCED[1]]
+    got = clustered.two_way_t(values.mean(), changes((values - values.mean()) / N, *BALANCED), *BALANCED)
+    assert got.variance_of == "two_way"
+    assert got.se**2 == pytest.approx(statsmodels_variance(np.column_stack(BALANCED), values), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("squares", "want"),
+    # One group of two carries the change x: its variance is x^2 / 2. By cluster, by performer, by both:
+    [
+        ((9.0, 4.0, 1.0), (6.0, 2)),  # 4.5 + 2 - .5
+        ((9.0, 4.0, 8.0), (2.5, 2)),  # 4.5 + 2 - 4, above the smaller one
+        ((9.0, 4.0, 10.0), (2.0, 1)),  # 4.5 + 2 - 5 = 1.5 < 2: the performers'
+        ((4.0, 9.0, 10.0), (2.0, 0)),  # the clusters'
+        ((9.0, 4.0, 20.0), (2.0, 1)),  # negative
+    ],
+)
+def test_the_two_way_variance_is_never_below_the_smaller_one(squares, want):
+    variance, which = clustered.two_way_variance([np.array([[np.sqrt(x)], [0.0]]) for x in squares])
+    assert (variance[0], which[0]) == (pytest.approx(want[0]), want[1])
+
+
+def test_to_first_order_the_largest_variance_is_taken():
+    variances = clustered.two_way_variances(CONTRIBUTIONS[:, None], CLUSTER, PERFORMER)
+    se, df = clustered.two_way_se(CONTRIBUTIONS[:, None], CLUSTER, PERFORMER)
+    assert se[0] ** 2 == pytest.approx(variances.max(), rel=1e-12)
+    assert df == clustered.degrees_of_freedom(CLUSTER, PERFORMER)
+
+
+def test_no_spread_is_no_test():
     # Opposite clips in every cluster and every performer: both one-way variances are 0, so V1 + V2 - V12 < 0.
     cluster, performer = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     contributions = np.array([1.0, -1, -1, 1]) / 4
     assert clustered.two_way_variances(contributions[:, None], cluster, performer)[2, 0] < 0
     with pytest.raises(ValueError, match="no spread"):
-        clustered.two_way_t(0.1, contributions, cluster, performer)
+        clustered.two_way_t(0.1, changes(contributions, cluster, performer), cluster, performer)
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="at least 2 groups, got 1"):
-        clustered.two_way_t(MEAN, CONTRIBUTIONS, CLUSTER, np.zeros(N))
+        of_a_mean(CLUSTER, np.zeros(N, int))
     with pytest.raises(ValueError, match="not finite"):
-        clustered.two_way_t(np.nan, CONTRIBUTIONS, CLUSTER, PERFORMER)
+        clustered.two_way_t(np.nan, changes(CONTRIBUTIONS, CLUSTER, PERFORMER), CLUSTER, PERFORMER)
+    with pytest.raises(ValueError, match="without one of its groups"):
+        clustered.two_way_t(MEAN, [np.array([np.nan, 0.1])] * 3, CLUSTER, PERFORMER)
     with pytest.raises(ValueError, match="at least 2 clips"):
         clustered.clip_t(MEAN, CONTRIBUTIONS[:1])
     with pytest.raises(ValueError, match="margin=0"):
@@ -116,6 +156,16 @@ def test_tost_is_statsmodels():
 
     want = DescrStatsW(VALUES).ttost_mean(-0.2, 0.2)[0]
     assert clustered.tost(clustered.clip_t(MEAN, CONTRIBUTIONS), 0.2) == pytest.approx(want, rel=1e-9)
+
+
+def test_tost_of_pairs_is_statsmodels():
+    """Two sides, clip by clip, none of which shares anything: the paired equivalence test."""
+    from statsmodels.stats.weightstats import ttost_paired
+
+    other = RNG.normal(size=N)
+    want = ttost_paired(VALUES + other, other, -0.2, 0.2)[0]
+    alone = np.arange(N)
+    assert clustered.tost(of_a_mean(alone, alone), 0.2) == pytest.approx(want, rel=1e-9)
 
 
 def test_an_estimate_outside_the_margin_is_not_equivalent():
@@ -130,6 +180,16 @@ def test_detectable_effect_is_statsmodels_power():
         want = TTestPower().solve_power(nobs=n, alpha=0.05, power=0.8) * np.sqrt(n)
         assert clustered.minimal_detectable_effect(1.0, n - 1) == pytest.approx(want, rel=1e-5)
     assert 0.49 < clustered.minimal_detectable_effect(1 / np.sqrt(33.4), 32) < 0.51
+
+
+def test_detectable_effect_of_clips_alone_is_statsmodels_power():
+    """When no two clips share anything, the whole way is a paired t test's: planted in standard deviations, found."""
+    from statsmodels.stats.power import TTestPower
+
+    found = of_a_mean(np.arange(N), np.arange(N))
+    effect = clustered.minimal_detectable_effect(found.se, found.df) / VALUES.std(ddof=1)
+    # statsmodels counts differences found on the wrong side as well: one in a million.
+    assert TTestPower().power(effect, N, 0.05) == pytest.approx(0.8, abs=2e-6)
 
 
 def test_pseudovalue_d_of_a_mean_is_d_z():
@@ -150,51 +210,35 @@ def test_sign_flip_equals_all_flips():
     assert got == pytest.approx(want, abs=0.015)
 
 
+def test_the_flips_spread_is_that_of_their_estimates():
+    """All 64 assignments of six groups, about the estimate: their standard deviation (1/n) by brute force."""
+    groups = np.arange(30) % 6
+    values = VALUES[:30]
+    contributions = (values - values.mean()) / 30
+    sums = np.array([contributions[groups == g].sum() for g in range(6)])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1)
+    assert clustered.flip_spread(contributions, groups) == pytest.approx((sums @ signs).std(), rel=1e-12)
+
+
+def test_sampled_flips_bound_the_exact_p():
+    """Phipson & Smyth (2010), eq. 2: the p of m flips drawn with replacement from M possible ones is the mean over
+    t = 1..M of P(B <= b), B binomial(m, t / M). That sum of a falling function's right ends misses its integral,
+    (b + 1) / (m + 1), by 1 / M at most.
+    """
+    groups, m, total = np.arange(30) % 6, 199, 2**6
+    for seed, shift in enumerate((0.0, 0.3, 0.6)):
+        values = VALUES[:30] + shift
+        contributions = (values - values.mean()) / 30
+        p = clustered.sign_flip(values.mean(), contributions, groups, m, np.random.default_rng(seed))
+        b = round(p * (m + 1)) - 1
+        exact = stats.binom.cdf(b, m, np.arange(1, total + 1) / total).mean()
+        assert p == (b + 1) / (m + 1)
+        assert exact <= p <= exact + 1 / total
+
+
 def test_sign_flip_is_never_zero():
     got = clustered.sign_flip(5.0, np.zeros(100), np.arange(100), 99, np.random.default_rng(1))
     assert got == pytest.approx(1 / 100)
-
-
-def like_the_corpus(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster and performer of about 1,200 clips: 46 unequal clusters in 4 works, each work with its own performers."""
-    clips: list[tuple[int, int]] = []
-    cluster, performer = 0, 0
-    for n_clusters, n_performers in ((16, 10), (8, 7), (12, 7), (10, 7)):
-        size = np.ceil(6 * rng.pareto(1.5, n_clusters) + 2).clip(max=20).astype(int)
-        for k in range(n_clusters):
-            for _ in range(size[k]):
-                who = rng.random(n_performers) < 0.6
-                clips += [(cluster + k, performer + p) for p in np.flatnonzero(who)]
-        cluster, performer = cluster + n_clusters, performer + n_performers
-    chosen = rng.permutation(len(clips))[:1200]
-    return tuple(np.array(clips).T[:, chosen])
-
-
-def test_size_under_a_planted_null():
-    """Two predictors of equal true correlation, whose errors have cluster and performer parts of their own.
-
-    400 tests at a true size of 5 % have a standard error of 1.1 points, so 1 to 9 % is 3.7 of them to each
-    side (two-sided false alarm 2e-4; the seed is fixed besides). The clip-level t must be seen to fail: above 20 %.
-    """
-    rng = np.random.default_rng(2024)
-    cluster, performer = like_the_corpus(rng)
-    assert (len(np.unique(cluster)), len(np.unique(performer))) == (46, 31)
-    n = len(cluster)
-
-    def effects(share: float) -> np.ndarray:
-        parts = rng.normal(size=(46, 1))[cluster], rng.normal(size=(31, 1))[performer], rng.normal(size=(n, 1))
-        return np.sqrt(share) * parts[0] + np.sqrt(share) * parts[1] + np.sqrt(1 - 2 * share) * parts[2]
-
-    primary, naive, trials = 0, 0, 400
-    for _ in range(trials):
-        label = effects(0.25)
-        a, b = (label + 0.8 * effects(0.2) for _ in range(2))
-        difference = float((pearson(a, label) - pearson(b, label))[0])
-        contributions = (influence.pearson(a, label) - influence.pearson(b, label))[:, 0] / n
-        primary += clustered.two_way_t(difference, contributions, cluster, performer).p < 0.05
-        naive += clustered.clip_t(difference, contributions).p < 0.05
-    assert 0.01 <= primary / trials <= 0.09
-    assert naive / trials > 0.20
 
 
 def test_effective_groups():

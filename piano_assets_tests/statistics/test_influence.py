@@ -85,3 +85,36 @@ def test_refuses_incomplete_input(name):
         ALL_INFLUENCE[name](PRED, broken)
     with pytest.raises(ValueError, match="n_clips >= 2"):
         ALL_INFLUENCE[name](PRED[:1], TARGET[:1])
+
+
+def test_spearman_without_ties_is_the_formula_of_croux_and_dehon():
+    """-3 rho - 9 + 12 (F G + E[G; P > p] + E[F; T > t]), written with plain sums; rho there is 12 E[F G] - 3."""
+    n = len(PRED)
+    f, g = (np.array([[(x[:, d] <= x[i, d]).mean() for d in range(3)] for i in range(n)]) for x in (PRED, TARGET))
+    f, g = f - 0.5 / n, g - 0.5 / n
+    carried = [
+        np.array([[(b[:, d] * (x[:, d] >= x[i, d])).mean() - b[i, d] / 2 / n for d in range(3)] for i in range(n)])
+        for x, b in ((PRED, g), (TARGET, f))
+    ]
+    rho = 12 * (f * g).mean(0) - 3
+    want = -3 * rho - 9 + 12 * (f * g + carried[0] + carried[1])
+    # A sample's F has the variance (1 - 1/n^2) / 12, not 1/12: the two differ by the order of 1/n^2.
+    np.testing.assert_allclose(INFLUENCE["spearman"](PRED, TARGET), want, atol=10 / n**2)
+
+
+def test_spearman_knows_ties():
+    """Ratings are means of few answers: rounded to a tenth, the derivative by weight is still met."""
+    pred, target = np.round(PRED, 1), np.round(TARGET, 1)
+    got, copies = INFLUENCE["spearman"](pred, target), 1000
+    for clip in (0, 17, 39):
+        values = []
+        for step in (1, -1):
+            times = np.full(len(pred), copies)
+            times[clip] += step
+            chosen = np.repeat(np.arange(len(pred)), times)
+            values.append(METRICS["spearman"](pred[chosen], target[chosen]))
+        np.testing.assert_allclose(got[clip], len(pred) * (values[0] - values[1]) / (2 / copies), rtol=1e-4, atol=1e-6)
+
+
+def test_constant_ranks_have_no_influence_values():
+    assert np.isnan(INFLUENCE["spearman"](np.full((40, 3), 0.1), TARGET)).all()

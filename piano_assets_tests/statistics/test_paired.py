@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from piano_assets.statistics.paired import cohens_dz, corrected_resampled_t, hedges_gav, zou_interval, zou_p
 
@@ -22,10 +22,13 @@ def test_the_films_are_those_of_the_paper():
 def test_effect_sizes_are_those_of_the_paper():
     assert cohens_dz(FILM_1 - FILM_2) == pytest.approx(1.50, abs=0.005)
     assert hedges_gav(FILM_1, FILM_2) == pytest.approx(1.08, abs=0.005)
+    # Cohen's d_av of the paper, 1.13: Hedges' g_av without its factor 1 - 3 / (4 (10 + 10) - 9).
+    assert hedges_gav(FILM_1, FILM_2) / (1 - 3 / 71) == pytest.approx(1.13, abs=0.005)
 
 
 def test_zous_interval_is_that_of_the_paper():
-    """Zou (2007), p. 409: correlations .396 and .179 with a third variable, .088 with each other, 66 people."""
+    """Zou (2007), p. 409: correlations .396 and .179 with a third variable, .088 with each other, 66 people: [-.093,
+    .517], to the three digits that are printed."""
     np.testing.assert_allclose(zou_interval(0.396, 0.179, 0.088, 66), [-0.093, 0.517], atol=5e-4)
 
 
@@ -62,6 +65,16 @@ def test_the_corrected_t_by_hand():
     np.testing.assert_allclose([found.ci_low, found.ci_high], [0.03 - 0.029448, 0.03 + 0.029448], atol=1e-6)
 
 
+def test_two_sets_of_folds_by_hand():
+    """Five folds twice, gaps of .02 and .04 in turn: s^2 = 10 / 9 * .0001, so the variance is (1/10 + 1/4) s^2."""
+    found = corrected_resampled_t(np.array([0.02, 0.04] * 5), 0.25)
+    assert found.se**2 == pytest.approx(0.35 * 10 / 9 * 1e-4, rel=1e-10)
+    assert found.df == 9
+    # The plain paired t takes 1/10 for (1/10 + 1/4): its t is larger by the root of 3.5.
+    plain = stats.ttest_1samp([0.02, 0.04] * 5, 0).statistic
+    assert found.estimate / found.se == pytest.approx(plain / np.sqrt(3.5), rel=1e-10)
+
+
 def test_without_shared_training_clips_it_is_the_paired_t():
     d = np.random.default_rng(2).normal(0.1, 1, 30)
     found, want = corrected_resampled_t(d, 1e-12), stats.ttest_1samp(d, 0)
@@ -96,3 +109,36 @@ def test_zous_p_is_where_the_interval_reaches_nothing():
     assert zou_p(0.179, 0.396, 0.088, 66) == pytest.approx(p)
     assert zou_p(0.3, 0.3, 0.2, 50) == 1
     assert zou_p(0.95, 0.1, 0.1, 5000) < 1e-9
+
+
+def test_zous_p_is_the_root_of_its_interval():
+    """By searching the level: wherever the p value is within what a level of 1 - p can hold."""
+    rng, found = np.random.default_rng(6), 0
+    while found < 60:
+        a, b, c = rng.uniform(-0.95, 0.95, 3)
+        if 1 + 2 * a * b * c - a**2 - b**2 - c**2 <= 0:
+            continue
+        a, b, p = max(a, b), min(a, b), zou_p(a, b, c, 20)
+        if p < 1e-8:  # 1 - p keeps 8 digits of it
+            continue
+        want = optimize.brentq(lambda miss: zou_interval(a, b, c, 20, 1 - miss)[0], 1e-9, 1, xtol=1e-15)  # noqa: B023
+        # Levels near 1 are known to 1e-16, so p = 1e-8 to 1e-8 of itself.
+        assert p == pytest.approx(want, rel=1e-6)
+        found += 1
+
+
+def test_zous_p_of_any_three_variables_is_a_single_root():
+    """The equation of degree 4 in x has one root in (0, 1): nothing to choose between, and none is missing."""
+    rng = np.random.default_rng(7)
+    for _ in range(300):
+        a, b, c = np.corrcoef(rng.normal(size=(3, 5)))[[0, 0, 1], [1, 2, 2]]
+        together = ((c - a * b / 2) * (1 - a**2 - b**2 - c**2) + c**3) / ((1 - a**2) * (1 - b**2))
+        a, b = max(a, b), min(a, b)
+        high, low = np.array([-a, 1.0]), np.array([b, 1.0])
+        up, down = (1 - b**2) * high, (1 - a**2) * low
+        square = np.polymul(down, down) + np.polymul(up, up) - 2 * together * np.polymul(down, up)
+        whole = (a - b) ** 2 * np.polymul(np.polymul(high, high), np.polymul(low, low))
+        roots = np.roots(np.polysub([*square, 0, 0], whole))
+        (x,) = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 0) & (roots.real < 1)]
+        # Roots of a quartic are good to some 1e-12, and a p value feels ten times as much at most here.
+        assert zou_p(a, b, c, 9) == pytest.approx(2 * stats.norm.sf(np.arctanh(x) * np.sqrt(6)), rel=1e-7)

@@ -11,8 +11,11 @@ from piano_assets.statistics.resampling import (
     counts_of,
     draw_counts,
     group_sums,
+    of_sums,
     percentile_interval,
     resampled,
+    resampled_by_index,
+    summed,
     without_each,
 )
 
@@ -90,6 +93,63 @@ def _rowwise_r(p: np.ndarray, t: np.ndarray) -> np.ndarray:
     return (p * t).sum(-1) / np.sqrt((p**2).sum(-1) * (t**2).sum(-1))
 
 
+@pytest.mark.parametrize("metric", MOMENTS)
+def test_any_statistic_by_index_is_the_moments_where_there_are_some(metric):
+    drawn = np.random.default_rng(6).integers(0, G, (40, G))
+    got = resampled_by_index(lambda rows, _: METRICS[metric](PRED[rows], TARGET[rows]), GROUPS, drawn)
+    np.testing.assert_allclose(got, resampled(metric, SUMS, counts_of(drawn, G)), **EXACT)
+
+
+@pytest.mark.parametrize("metric", ["spearman", "pearson"])
+def test_by_index_single_clips_are_scipys_bootstrap(metric):
+    """Each clip its own cluster, scipy's own draws: the same resamples, and the same percentile interval."""
+    pred, target = PRED[:40, 0], TARGET[:40, 0]
+    function = {"spearman": stats.spearmanr, "pearson": stats.pearsonr}[metric]
+    want = stats.bootstrap(
+        (pred, target),
+        lambda p, t: function(p, t).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=99,
+        method="percentile",
+        rng=np.random.default_rng(3),
+    )
+    drawn = np.random.default_rng(3).integers(0, 40, (99, 40))
+    values = resampled_by_index(lambda rows, _: METRICS[metric](PRED[rows, :1], TARGET[rows, :1]), np.arange(40), drawn)
+    np.testing.assert_allclose(np.sort(values[:, 0]), np.sort(want.bootstrap_distribution), **EXACT)
+    low, high = percentile_interval(values)
+    np.testing.assert_allclose([low[0], high[0]], want.confidence_interval, rtol=1e-9)
+
+
+def test_copies_of_a_cluster_are_told_apart():
+    """Top 3 of an excerpt that is drawn twice is that of each copy, not of twice as many performances."""
+    from piano_assets.metrics.ranking import top_k_accuracy
+
+    excerpt = np.repeat(np.arange(6), 15)
+    cluster = excerpt // 2
+    of_excerpt = np.stack(
+        [top_k_accuracy(PRED[excerpt == e], TARGET[excerpt == e], excerpt[excerpt == e]) for e in range(6)]
+    )
+    drawn = np.random.default_rng(4).integers(0, 3, (20, 3))
+    got = resampled_by_index(
+        lambda rows, copy: top_k_accuracy(PRED[rows], TARGET[rows], excerpt[rows] * 3 + copy), cluster, drawn
+    )
+    want = [of_excerpt[np.repeat(2 * one, 2) + np.tile([0, 1], 3)].mean(0) for one in drawn]
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("drawn", [np.array([[0, G]]), np.array([[-1, 0]]), np.zeros((0, G), int), np.zeros(G, int)])
+def test_draws_of_no_cluster_are_refused(drawn):
+    with pytest.raises(ValueError, match=rf"drawn must be \(B, n_drawn\) positions in 0\.\.{G - 1}"):
+        resampled_by_index(lambda rows, _: rows.mean(), GROUPS, drawn)
+
+
+def test_sums_are_those_of_each_group():
+    names, sums, size = summed(PRED, GROUPS)
+    assert size.tolist() == [(g == GROUPS).sum() for g in names]
+    np.testing.assert_allclose(sums, [PRED[g == GROUPS].sum(0) for g in names], rtol=1e-12)
+
+
 def test_counts_are_draws_with_replacement():
     counts = draw_counts(G, 4000, np.random.default_rng(4))
     assert (counts.sum(1) == G).all()
@@ -123,3 +183,5 @@ def test_what_cannot_be_resampled_is_refused(change, message):
 def test_only_functions_of_moments_are_resampled_by_moments():
     with pytest.raises(ValueError, match=r"metric='spearman' must be one of \('pearson', 'r2'"):
         resampled("spearman", SUMS, np.ones((1, len(SUMS))))
+    with pytest.raises(ValueError, match="metric='spearman'"):
+        of_sums("spearman", SUMS)

@@ -1,0 +1,1 @@
+"""What goes on inside trained models, and where they err."""

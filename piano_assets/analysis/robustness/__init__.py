@@ -1,0 +1,1 @@
+"""What becomes of predictions when clips are altered."""

@@ -1,0 +1,20 @@
+"""The command line: `piano run`, `sweep`, `probe`, `comparisons`, `leaderboard`, `sql`, `describe`, and more."""
+
+import click
+
+from piano_assets.cli import making, reading
+from piano_assets.cli.shared import console
+
+__all__ = ["console", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """What makes a model hear a piano performance as listeners do?
+
+    PIANO_CORPUS (percepiano or synthetic) and PIANO_DATA (default: data) say which corpus and where.
+    """
+
+
+for _command in (*making.COMMANDS, *reading.COMMANDS):
+    main.add_command(_command)

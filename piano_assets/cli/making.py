@@ -1,0 +1,165 @@
+"""Commands that make something: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`."""
+
+import os
+import time
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from piano_assets.cli.shared import console, instance, known_configs, print_leaderboard, run_stages, store_of
+
+
+@click.command()
+def run() -> None:
+    """Do everything once: corpus, sound, features, quick-start models, results; then print the leaderboard."""
+    from piano_assets.corpus.obtain import obtain
+    from piano_assets.corpus.source import SourceError
+    from piano_assets.defs import planner
+
+    store = store_of()
+    try:
+        obtain(store.corpus, store.root)
+    except SourceError as error:
+        console.print(f"[bold red]PercePiano cannot be had:[/] {error}")
+        console.print("Going on with the synthetic corpus, whose truth is known, in a data folder of its own.")
+        store = store_of("synthetic")
+    run_stages(store.corpus, lambda: planner.quickstart(store))
+    print_leaderboard(store.corpus)
+    console.print(f"\nDatabase: {store.root / 'piano.duckdb'}   (read it: piano sql 'FROM leaderboard')")
+    console.print(f"Report:   {store.root / 'report.html'}")
+    console.print("UI:       make ui, then open http://localhost:3000")
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--seeds", type=click.IntRange(1), help="At most so many seeds of each config.")
+@click.option("--reference", help="Run the named comparisons against this config instead (hybrid.reference).")
+@click.option("--halve", is_flag=True, help="After the first seed the worse half of each comparison's arms stops.")
+@click.option("--dry-run", is_flag=True, help="Only say what is missing.")
+def sweep(names: tuple[str, ...], seeds: int | None, reference: str | None, halve: bool, dry_run: bool) -> None:
+    """Train what is missing of NAMES, then refresh the results.
+
+    NAMES are comparisons (loss), comparisons with their networks at another budget (loss@reduced), or configs
+    (loss.huber); by default everything that this machine trains unasked.
+    """
+    from piano_assets.defs import planner
+    from piano_assets.defs.sweeping import SweepError, sweep_of
+
+    store = store_of()
+    try:
+        wanted = sweep_of(store, names, seeds, reference, halve, write=not dry_run)
+    except (SweepError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    if wanted.waiting:
+        console.print(f"waiting for a GPU: {', '.join(wanted.waiting)}")
+        console.print(
+            "  on a CPU, <comparison>@reduced trains its networks shorter; a config's own name trains it anyway"
+        )
+    owed = wanted.tasks()
+    todo = planner.missing(store, owed)
+    console.print(f"{len(todo)} of {len(owed)} partitions are missing")
+    for task in todo if dry_run else []:
+        console.print(f"  {task.partition}")
+    if not dry_run:
+        run_stages(store.corpus, wanted.tasks)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+def ship(names: tuple[str, ...]) -> None:
+    """Copy the finished results of NAMES (as for `sweep`) to results/, to be kept with the code.
+
+    What was shipped before stays while it fits. The quick start trains its own and is left out.
+    """
+    from piano_assets.defs import planner
+    from piano_assets.store.location import SHIPPED
+    from piano_assets.store.parts import Store
+    from piano_assets.store.shipping import TooLarge
+    from piano_assets.store.shipping import ship as copy
+
+    store = store_of()
+    try:
+        parts = planner.parts_to_ship(store, names)
+        size = copy(parts, Store(SHIPPED / store.corpus))
+    except (TooLarge, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    n = sum(part.table == "runs" for part in parts)
+    console.print(f"{n} partitions in {SHIPPED / store.corpus}, {size:.1f} MB")
+
+
+@click.command()
+@click.argument("configs", nargs=-1, required=True)
+@click.option("--only", multiple=True, metavar="PROBE", help="One probe or diagnostic (repeatable); default: all.")
+@click.option("--clips", type=click.IntRange(0), help="Test clips that are altered (400, by adversaries 40); 0: all.")
+@click.option("--shares", help="Of the clips, for the learning curve over size: 0.125,0.25,0.5,1; none leaves it out.")
+def probe(configs: tuple[str, ...], only: tuple[str, ...], clips: int | None, shares: str | None) -> None:
+    """Ask the trained models of CONFIGS: how robust they are, and what goes on inside them.
+
+    What cannot be asked of a model is said and passed over. `piano sweep` CONFIG trains it first.
+    """
+    from piano_assets.defs.probes import applicable, asset_config
+    from piano_assets.defs.quickstart import StageFailed, materializer
+    from piano_assets.schemas.probes import DIAGNOSTICS, ROBUSTNESS
+
+    unknown = sorted(set(only) - {*ROBUSTNESS, *DIAGNOSTICS})
+    if unknown:
+        raise click.ClickException(
+            f"no probe {', '.join(unknown)}; there are: {', '.join((*ROBUSTNESS, *DIAGNOSTICS))}"
+        )
+    try:
+        sizes = None if shares is None else [float(s) for s in shares.split(",") if s not in ("", "none")]
+    except ValueError as error:
+        raise click.ClickException(f"--shares {shares!r}: {error}") from error
+    from piano_assets.defs.data import PianoData
+    from piano_assets.defs.training import CONFIGS
+
+    store, where = store_of(), instance()
+    known = known_configs(store, configs)
+    where.add_dynamic_partitions(str(CONFIGS.name), sorted(set(configs)))
+    materialize = materializer(where, PianoData(root=os.environ.get("PIANO_DATA", "data"), corpus=store.corpus))
+    failed = []
+    for config in configs:
+        for name in only or (*ROBUSTNESS, *DIAGNOSTICS):
+            reason = applicable(name, known[config])
+            if reason:
+                console.print(f"[dim]{name} of {config}: passed over, {escape(reason)}[/]")
+                continue
+            started = time.perf_counter()
+            try:
+                materialize([name], config, asset_config(name, clips, sizes))
+                console.print(f"[green]{name}[/] of {config}: {time.perf_counter() - started:.0f} s")
+            except StageFailed as error:
+                failed.append(str(error))
+                console.print(f"[bold red]{escape(str(error))}[/]")
+    if failed:
+        raise click.ClickException(f"{len(failed)} failed")
+    console.print(
+        "Results: piano sql 'FROM robustness' and 'FROM diagnostics', once `piano results` has refreshed them."
+    )
+
+
+@click.command()
+def results() -> None:
+    """Make scores, tests, leaderboard, report and database anew from what stands."""
+    store = store_of()
+    run_stages(store.corpus, list)
+
+
+@click.command()
+def smoke() -> None:
+    """Train every config for two epochs (networks) on eight clips, on a small synthetic corpus in data/smoke."""
+    from piano_assets.corpus.synthetic import write_synthetic
+    from piano_assets.defs import planner
+
+    os.environ["PIANO_DATA"] = str(Path(os.environ.get("PIANO_DATA", "data")) / "smoke")
+    store = store_of("synthetic")
+    if not (store.root / "source").is_dir():
+        # The smallest corpus that every split of the catalogue can be made of: PercePiano's own needs ten players.
+        # Clips of two bars: most of what a large network takes here is hearing all clips to their ends.
+        write_synthetic(store.root / "source", n_excerpts=6, n_performers=10, n_bars=2)
+    wanted = [config for config, trial in planner.known(store).trials.items() if trial.budget == "smoke"]
+    run_stages("synthetic", lambda: planner.owed(store, wanted, 1))
+
+
+COMMANDS = (run, sweep, ship, probe, results, smoke)

@@ -1,0 +1,181 @@
+"""Assets of what is made from stored predictions: lookups, ensembles, procedures and the ledger of looks at them."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pandas as pd
+
+from piano_assets.defs.corpus import content, key
+from piano_assets.defs.data import PianoData, result, spec
+from piano_assets.defs.planner import current_parts, known, owed
+from piano_assets.ensembles.procedures import PROCEDURES
+from piano_assets.ensembles.recipes import RECIPES
+from piano_assets.store.parts import Store, read_part
+
+GROUP = "ensembles"
+
+
+def rules_in_use(store: Store) -> list[tuple[str, str]]:
+    """The (split, label rule) pairs on which the catalogue has trials."""
+    return sorted({(t.split, t.label_rule) for t in known(store).full.values()})
+
+
+@dg.multi_asset(
+    specs=[
+        spec(
+            "predictions",
+            name="lookups",
+            description="Predictions of those who hear nothing: global, excerpt, performer, excerpt + performer means.",
+            group=GROUP,
+            deps=["labels", "splits", "clips"],
+        )
+    ],
+    name="lookups",
+)
+def lookups(context: dg.AssetExecutionContext, piano: PianoData):
+    """Predictions of those who hear nothing: means by excerpt, performer and both, on every protocol in use."""
+    from piano_assets.corpus.lookups import LOOKUPS, lookup_predictions
+
+    store = piano.store()
+    clips = store.read("clips", "all")
+    made, rows = False, 0
+    for split, rule in rules_in_use(store):
+        if store.part("splits", split) is None:
+            continue
+        inputs = content(store, ("clips", "all"), ("labels", rule), ("splits", split))
+
+        def make(split: str = split, rule: str = rule) -> pd.DataFrame:
+            context.log.info(f"lookups on {split}, {rule} labels")
+            folds, labels = store.read("splits", split), store.read("labels", rule)
+            frames = [lookup_predictions(name, folds, clips, labels) for name in LOOKUPS]
+            together = pd.concat(frames, ignore_index=True)
+            return together.assign(subject=[lookup_subject(s, rule) for s in together["subject"]])
+
+        part, one = store.ensure("predictions", f"lookups/{split}.{rule}", key("lookup", *inputs), make)
+        made, rows = made or one, rows + part.n_rows
+    yield dg.MaterializeResult("lookups", metadata={"dagster/row_count": rows, "reused": not made})
+
+
+def lookup_subject(name: str, rule: str) -> str:
+    """A lookup learns from one rule's labels, and is scored by that rule alone."""
+    return name if rule == "clean" else f"{name}@{rule}"
+
+
+ENSEMBLE_PARTITIONS = dg.StaticPartitionsDefinition(list(RECIPES))
+
+
+@dg.multi_asset(
+    specs=[
+        spec(
+            "predictions",
+            name="ensembles",
+            description="Combined predictions of several arms, by recipe; nothing is retrained.",
+            group=GROUP,
+            deps=["predictions"],
+        ),
+        spec("ensemble_weights", group=GROUP, deps=["predictions"]),
+    ],
+    partitions_def=ENSEMBLE_PARTITIONS,
+    name="ensembles",
+)
+def ensembles(context: dg.AssetExecutionContext, piano: PianoData):
+    """Combine stored predictions by a recipe; nothing is retrained."""
+    from piano_assets.ensembles.combine import mean_of_members
+
+    store, recipe = piano.store(), RECIPES[context.partition_key]
+    name = f"ensemble.{context.partition_key}"
+    parts = {m: current_parts(store, owed(store, [m]))["predictions"] for m in recipe.members}
+    absent = [m for m, p in parts.items() if not p]
+    if absent:
+        raise dg.Failure(f"{name}: no predictions of {', '.join(absent)} yet; train them first (piano sweep)")
+    wanted = key("ensemble", recipe.members, recipe.combine, [p.content_hash for ps in parts.values() for p in ps])
+    found = store.part("predictions", f"{name}/all", key=wanted)
+    made = found is None
+    if found is None:
+        members = {m: pd.concat([read_part(p).to_pandas() for p in ps]) for m, ps in parts.items()}
+        predictions, weights = mean_of_members(name, members)
+        store.write("ensemble_weights", weights, key=wanted, name=f"{name}/all")
+        found = store.write("predictions", predictions, key=wanted, name=f"{name}/all")
+    yield result(found, made, "ensembles", members=list(recipe.members))
+    yield result(store.require("ensemble_weights", f"{name}/all"), made)
+
+
+PROCEDURE_PARTITIONS = dg.StaticPartitionsDefinition(list(PROCEDURES))
+
+
+@dg.multi_asset(
+    specs=[
+        spec(
+            "predictions",
+            name="procedures",
+            description="Predictions of procedures that choose among trials, by inner folds alone.",
+            group=GROUP,
+            deps=["predictions", "labels"],
+        )
+    ],
+    partitions_def=PROCEDURE_PARTITIONS,
+    name="procedures",
+)
+def procedures(context: dg.AssetExecutionContext, piano: PianoData):
+    """Let a procedure choose in every outer fold, and take what the chosen predicts of it."""
+    from piano_assets.ensembles.procedures import PREFIX, run_procedure
+
+    store, name = piano.store(), context.partition_key
+    procedure = PROCEDURES[name]
+    trials = known(store).trials
+    parts = {c: current_parts(store, owed(store, [c]))["predictions"] for c in procedure.candidates}
+    absent = [c for c, found in parts.items() if not found]
+    if absent:
+        raise dg.Failure(f"{PREFIX}{name}: no predictions of {', '.join(absent)} yet; train them first (piano sweep)")
+    rule = trials[procedure.candidates[0]].label_rule
+    hashes = [p.content_hash for of in parts.values() for p in of]
+    wanted = key("ensemble", procedure.candidates, procedure.rule, hashes, content(store, ("labels", rule)))
+    part = store.part("predictions", f"{PREFIX}{name}/all", key=wanted)
+    made = part is None
+    if part is None:
+        rows = {c: pd.concat([read_part(p).to_pandas() for p in of]) for c, of in parts.items()}
+        predictions, weights = run_procedure(name, procedure, rows, store.read("labels", rule))
+        store.write("ensemble_weights", weights, key=wanted, name=f"{PREFIX}{name}/all")
+        part = store.write("predictions", predictions, key=wanted, name=f"{PREFIX}{name}/all")
+    yield result(part, made, "procedures", candidates=list(procedure.candidates))
+
+
+class Look(dg.Config):
+    """Why the outer score is looked at; it stands in the ledger."""
+
+    reason: str
+
+
+@dg.multi_asset(
+    specs=[spec("evaluation_ledger", group=GROUP, deps=["procedures", "splits", "clips", "labels"])],
+    partitions_def=PROCEDURE_PARTITIONS,
+    name="evaluation_ledger",
+)
+def evaluation_ledger(context: dg.AssetExecutionContext, piano: PianoData, config: Look):
+    """Look at a procedure's nested score, and write down that it was looked at; the same look twice is one line."""
+    from piano_assets.analysis.ledger import enter, entered, look
+    from piano_assets.ensembles.procedures import PREFIX
+    from piano_assets.training.provenance import git_state
+
+    store, name = piano.store(), f"{PREFIX}{context.partition_key}"
+    trial = known(store).trials[PROCEDURES[context.partition_key].candidates[0]]
+    part = store.require("predictions", f"{name}/all")
+    line, made = entered(store, name, part.key, config.reason), False
+    if line is None:
+        rows = look(
+            read_part(part).to_pandas(),
+            store.read("splits", trial.split),
+            store.read("clips", "all"),
+            store.read("labels"),
+            rule=trial.label_rule,
+            part_key=part.key,
+            reason=config.reason,
+            at=datetime.now(UTC),
+            git_commit=git_state()[0],
+        )
+        line, made = enter(store, rows)
+    seen = read_part(line).to_pandas().set_index("metric")
+    yield result(line, made, "evaluation_ledger", **{m: float(seen.at[m, "value"]) for m in seen.index})
+
+
+ASSETS = [lookups, ensembles, procedures, evaluation_ledger]

@@ -1,0 +1,73 @@
+"""The tables of what trained models are asked afterwards: probes of robustness, diagnostics, and looks at the truth."""
+
+from piano_assets.schemas.columns import (
+    CI,
+    DIMENSION_OR_MEAN,
+    POPULATION,
+    RULE,
+    SPLIT,
+    SUBJECT,
+    TUNINGS,
+    Column,
+    Table,
+    number,
+    text,
+)
+
+ADVERSARIAL = "adversarial"
+ROBUSTNESS = ("noise", "tempo", "cross_composer", "cross_performer", "recording_quality", ADVERSARIAL)
+DIAGNOSTICS = (
+    *("learning_curves", "loss_landscape", "gradients", "attention_rollout", "feature_importance", "error_analysis"),
+)
+
+
+def _probed(probes: tuple[str, ...], condition: str, step: str) -> dict[str, Column]:
+    """The columns that both tables share."""
+    return {
+        "subject": SUBJECT,
+        "split": SPLIT,
+        "rule": RULE,
+        "tuning": text("'tuned' by search on inner validation, or 'fixed'", values=TUNINGS),
+        "probe": text("probe", values=probes),
+        "condition": text(condition),
+        "step": number(step, nullable=True),
+        "population": POPULATION,
+        "dimension": DIMENSION_OR_MEAN,
+        "metric": text("metric"),
+        "value": number("value", nullable=True),
+        **CI,
+    }
+
+
+KEY = ("subject", "split", "rule", "tuning", "probe", "condition", "step", "population", "dimension", "metric")
+
+TABLES: tuple[Table, ...] = (
+    Table(
+        "robustness",
+        "What becomes of a subject's score when its clips, or what it learnt from, are changed by more and more.",
+        _probed(ROBUSTNESS, "what was done to the clips; 'clean' where nothing was", "how much of it; NULL for clean"),
+        KEY,
+    ),
+    Table(
+        "diagnostics",
+        "What goes on inside a trained model, and where it errs.",
+        _probed(DIAGNOSTICS, "what the row is about: a layer, a group of features, a clip, ...", "place on its axis"),
+        KEY,
+    ),
+    Table(
+        "evaluation_ledger",
+        "Every look at an outer score by a procedure that chooses: what was looked at, when and why.",
+        {
+            "at": Column(type="time", description="when it was looked at"),
+            "procedure": text("what was scored, with its choices inside"),
+            "split": SPLIT,
+            "metric": text("metric"),
+            "value": number("value"),
+            **CI,
+            "part_key": text("part key of the predictions that were scored"),
+            "git_commit": text("commit", nullable=True),
+            "reason": text("why it was looked at"),
+        },
+        ("at", "procedure", "split", "metric"),
+    ),
+)
