@@ -25,6 +25,8 @@ WORDS = {
 }
 """How metrics are called on an axis; others go by their own names."""
 MOST_PANELS_A_ROW = 3
+LEAST_WIDTH = 5.5
+"""Inches of the panels together: a title needs them."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ def robustness_curves(
     n = len(kinds) + (not plain.empty)
     across = min(n, MOST_PANELS_A_ROW)
     down = -(-n // across)
-    figure, axes = _figure(1.0 + 3.1 * across, 1.0 + 2.7 * down, down, across, sharey=True)
+    n_points = plain["condition"].nunique()
+    width = 1.0 + max(3.1 * across, 0.9 * n_points, LEAST_WIDTH)
+    figure, axes = _figure(width, 1.0 + 2.7 * down, down, across, sharey=True)
     subjects = sorted(rows["subject"].unique())
     colours = {subject: COLOURS[i % len(COLOURS)] for i, subject in enumerate(subjects)}
     clean = rows[rows["condition"] == CLEAN].set_index("subject")["value"]
@@ -145,7 +149,7 @@ def _points(axis: "Axes", rows: pd.DataFrame, colours: dict[str, str]) -> None:
         colour = colours[str(subject)]
         axis.vlines(x, one["ci_low"], one["ci_high"], color=colour, linewidth=1.4)
         axis.plot(x, one["value"], "o", color=colour, markersize=4.5, label=subject)
-    axis.set_xticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
+    axis.set_xticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds], rotation=15, ha="right")
     axis.set_xlim(-0.6, len(kinds) - 0.4)
 
 

@@ -207,7 +207,7 @@ def sign_flip(
     """p value by flipping the signs of whole groups' summed pseudo-values, m times.
 
     p = (b + 1) / (m + 1) with b the flips at least as extreme (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol.
-    9:39, eq. 2). Groups of unequal size and the other grouping are not accounted for (docs/statistics.md).
+    9:39). Groups of unequal size and the other grouping are not accounted for (docs/statistics.md).
     """
     _, sums, size = summed(np.asarray(contributions)[:, None], groups)
     sums = sums[:, 0] + estimate * size / len(contributions)

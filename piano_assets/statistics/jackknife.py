@@ -3,8 +3,8 @@
 To first order that is a sum of influence values (`first_order`). A correlation is no sum: without a group that holds a
 tenth of the clips it moves further than they say, and variances from influence values are 14 to 19 % too small on
 PercePiano's structure where errors share music. For functions of moments the change is exact and costs little more
-(`changes`): a group's sums are subtracted. MacKinnon, Nielsen & Webb (2024, arXiv 2406.08880) find the same for
-two-way clustered regressions and leave out groups for that reason.
+(`changes`): a group's sums are subtracted. MacKinnon, Nielsen & Webb (2024, arXiv 2406.08880) propose the same for
+two-way clustered regressions.
 
 Three groupings, always in this order: clusters, performers, and the clips of one performer in one cluster.
 """
@@ -112,7 +112,7 @@ def variance(change: np.ndarray) -> np.ndarray:
     """Jackknife variance of k estimates, (G, k) -> (k,): (G - 1) / G times the sum of squared changes.
 
     Around the estimate, not around the mean change: CV3 of MacKinnon, Nielsen & Webb (2023, J. Appl. Econometrics
-    38:671, eq. 14; CR3 of Bell & McCaffrey 2002, Survey Methodology 28:169).
+    38:671; CR3 of Bell & McCaffrey 2002, Survey Methodology 28:169).
 
     Raises:
         ValueError: fewer than 2 groups.

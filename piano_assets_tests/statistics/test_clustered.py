@@ -221,7 +221,7 @@ def test_the_flips_spread_is_that_of_their_estimates():
 
 
 def test_sampled_flips_bound_the_exact_p():
-    """Phipson & Smyth (2010), eq. 2: the p of m flips drawn with replacement from M possible ones is the mean over
+    """Phipson & Smyth (2010): the exact p of m flips drawn with replacement from M possible ones is the mean over
     t = 1..M of P(B <= b), B binomial(m, t / M). That sum of a falling function's right ends misses its integral,
     (b + 1) / (m + 1), by 1 / M at most.
     """

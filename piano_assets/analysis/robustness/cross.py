@@ -34,7 +34,8 @@ def cross_rows(
         own: test predictions of one subject on its own split; held_back: of the same trial on the probe's split; both
             of one repeat and tuning. splits: rows of both splits.
     Returns:
-        as `curves.curve_rows`; condition `all unheard`, and each composer (few, with many clips each).
+        as `curves.curve_rows`; condition `all unheard` beside `clean`, and each composer beside `<composer>, heard`,
+        the trial on its own split, which heard other music of that composer.
     Raises:
         PredictionError: predictions that cannot be scored. ValueError: incomplete ones.
     """
@@ -46,10 +47,9 @@ def cross_rows(
     frames = []
     for group, mine in groups.items():
         rows = curve_rows(clean, {f"{probe}.{group}": _some(other, mine)}, known, rule)
-        # Each group is compared on its own clips, so each has a clean value of its own.
-        frames.append(
-            rows.assign(condition=rows["condition"].replace("clean", f"clean, {group}" if group != ALL else "clean"))
-        )
+        # Each group is compared on its own clips, so each has a value of its own where it was heard.
+        heard = "clean" if group == ALL else f"{group}, heard"
+        frames.append(rows.assign(condition=rows["condition"].replace("clean", heard)))
     return pd.concat(frames, ignore_index=True)
 
 
