@@ -269,16 +269,20 @@ def current_parts(store: Store, tasks: Iterable[Task]) -> dict[str, list[Part]]:
     found: dict[str, list[Part]] = {table: [] for table in TRIAL_TABLES}
     for task in tasks:
         run = standing(store, task)
-        if run is not None:
-            for table in TRIAL_TABLES:
-                part = store.part(table, run.name, key=run.key)
-                if part is not None:
-                    found[table].append(part)
+        for table, part in (_of_run(store, run) if run else {}).items():
+            found[table].append(part)
     return found
 
 
+def _of_run(store: Store, run: Part) -> dict[str, Part]:
+    """The parts of one run, by table."""
+    found = {table: store.part(table, run.name, key=run.key) for table in TRIAL_TABLES}
+    return {table: part for table, part in found.items() if part is not None}
+
+
 def parts_to_ship(store: Store, names: Iterable[str]) -> list[Part]:
-    """What `piano ship` copies: the standing parts of the named configs and comparisons, and what is shipped already.
+    """What `piano ship` copies: the standing parts of the named configs and comparisons, in every way in which they
+    were trained, and what is shipped already.
 
     Raises:
         ValueError: a name that is neither, or nothing that stands.
@@ -287,10 +291,12 @@ def parts_to_ship(store: Store, names: Iterable[str]) -> list[Part]:
     chosen, waiting = chosen_configs(catalogue, names)
     already = [] if store.shipped is None else [p.name.split("/")[0] for p in Store(store.shipped).parts("runs")]
     configs = dict.fromkeys(c for c in (*chosen, *waiting, *already) if c in catalogue.trials and c not in QUICKSTART)
-    found = current_parts(store, owed(store, configs, catalogue=catalogue))
-    if not found["runs"]:
+    runs = [
+        r for t in owed(store, configs, catalogue=catalogue) for r in data.standing(t.trial, t.config, t.seed, store)
+    ]
+    if not runs:
         raise ValueError(f"nothing of {', '.join(names)} is finished (piano sweep {' '.join(names)})")
-    return [part for table in TRIAL_TABLES for part in found[table]]
+    return [part for run in runs for part in _of_run(store, run).values()]
 
 
 def probe_parts(store: Store, table: str) -> list[Part]:

@@ -102,7 +102,16 @@ def _section(o: Outcome, published: pd.DataFrame) -> str:
         blocks.append(f"![{o.name}: differences to the reference]({PLOTS}/{plot_name(o)})")
     if not o.tested:
         blocks.append(_published(o, published))
-    return "\n\n".join(b for b in (*blocks, _missing(o)) if b)
+    return "\n\n".join(b for b in (*blocks, _paired_elsewhere(o), _missing(o)) if b)
+
+
+def _paired_elsewhere(o: Outcome) -> str:
+    if not o.paired_elsewhere:
+        return ""
+    return (
+        f"- Differences are between networks trained on {' and '.join(o.paired_elsewhere)}; `{o.reference}` also "
+        "stands as trained otherwise, and its scores in the table are those."
+    )
 
 
 def _protocol(p: Protocol) -> str:

@@ -103,7 +103,11 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A comparison at a budget, arms in their order. `search_points`: points of each arm's search, 0 without one."""
+    """A comparison at a budget, arms in their order.
+
+    search_points: points of each arm's search, 0 without one; paired_elsewhere: machines on which arms were paired with
+    the reference where its scores shown here are those of another machine.
+    """
 
     name: str
     hypothesis: str
@@ -115,6 +119,7 @@ class Outcome:
     search_points: tuple[int, ...]
     protocol: Protocol
     arms: tuple[Arm, ...]
+    paired_elsewhere: tuple[str, ...] = ()
 
     @property
     def scored(self) -> list[Arm]:
@@ -142,7 +147,10 @@ class _Gathered:
         self.arms = tables["arms"]
         self.trials = {row.config: row for row in tables["trials"].itertuples()}
         self.halted = {(row.comparison, row.arm): row for row in tables["halted"].itertuples()}
-        self.runs = tables["runs"].groupby("config")["status"].agg(set).to_dict()
+        runs = tables["runs"]
+        self.runs = runs.groupby("config")["status"].agg(set).to_dict()
+        where = runs["device"].str.split(":").str[0] + " in " + runs["precision"]
+        self.machines = where.groupby(runs["config"]).agg(set).to_dict()
         tests = tables["tests"][tables["tests"]["is_primary"].astype(bool)]
         self.tests = {(row.comparison, row.arm): row for row in tests.itertuples()}
         self.scores: dict[tuple[str, str, str, str], dict[str, Score]] = {}
@@ -179,7 +187,13 @@ class _Gathered:
             search_points=tuple(sorted(set(points))),
             protocol=self.protocol(of.reference),
             arms=tuple(arms),
+            paired_elsewhere=self.paired_elsewhere(of),
         )
+
+    def paired_elsewhere(self, of: Any) -> tuple[str, ...]:
+        """Machines of the pairs of a comparison that are not those of the reference's shown scores."""
+        paired = {row.machine for (name, _), row in self.tests.items() if name == of.comparison}
+        return tuple(sorted(m for m in paired if isinstance(m, str) and m not in self.machines.get(of.reference, {m})))
 
     def arm(self, row: Any, of: Any) -> Arm:
         protocol, trial = self.protocol(row.config), self.trials[row.config]
