@@ -143,7 +143,7 @@ def probe(configs: tuple[str, ...], only: tuple[str, ...], clips: int | None, sh
 def results() -> None:
     """Make scores, tests, leaderboard, report and database anew from what stands."""
     store = store_of()
-    run_stages(store.corpus, list)
+    run_stages(store.corpus, list, "results")
 
 
 @click.command()

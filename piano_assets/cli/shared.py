@@ -15,10 +15,13 @@ from rich.table import Table
 from piano_assets.store.location import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import dagster as dg
     import pandas as pd
 
     from piano_assets.catalogue.trial import Trial
+    from piano_assets.defs.planner import Task
     from piano_assets.store.parts import Store
 
 # A pipe or a log has no width, so tables keep theirs; a terminal has one.
@@ -61,14 +64,14 @@ def known_configs(store: "Store", configs: tuple[str, ...]) -> "dict[str, Trial]
     return trials
 
 
-def run_stages(corpus: str, tasks) -> None:
+def run_stages(corpus: str, tasks: "Callable[[], list[Task]]", only: str | None = None) -> None:
     from piano_assets.defs.data import PianoData
     from piano_assets.defs.quickstart import StageFailed, stages
 
     piano = PianoData(root=os.environ.get("PIANO_DATA", "data"), corpus=corpus)
     started, done = time.perf_counter(), []
     try:
-        for stage in stages(instance(), piano, tasks, lambda text: console.print(f"[dim]{text}[/]")):
+        for stage in stages(instance(), piano, tasks, lambda text: console.print(f"[dim]{text}[/]"), only):
             done.append(stage)
             console.print(f"[green]{stage.name}[/] done in {stage.seconds:.0f} s")
     except StageFailed as error:

@@ -289,14 +289,26 @@ def parts_to_ship(store: Store, names: Iterable[str]) -> list[Part]:
     """
     catalogue = known(store)
     chosen, waiting = chosen_configs(catalogue, names)
-    already = [] if store.shipped is None else [p.name.split("/")[0] for p in Store(store.shipped).parts("runs")]
+    before = [] if store.shipped is None else list(Store(store.shipped).parts("runs"))
+    already = [run.name.split("/")[0] for run in before]
     configs = dict.fromkeys(c for c in (*chosen, *waiting, *already) if c in catalogue.trials and c not in QUICKSTART)
     runs = [
         r for t in owed(store, configs, catalogue=catalogue) for r in data.standing(t.trial, t.config, t.seed, store)
     ]
+    # Whether a shipped run fits cannot be told where the data that it learnt from are not: it stays.
+    kept = [
+        run
+        for run, config in zip(before, already, strict=True)
+        if config in configs and _lacks(store, catalogue.trials[config])
+    ]
     if not runs:
         raise ValueError(f"nothing of {', '.join(names)} is finished (piano sweep {' '.join(names)})")
-    return [part for run in runs for part in _of_run(store, run).values()]
+    return [part for run in (*runs, *kept) for part in _of_run(store, run).values()]
+
+
+def _lacks(store: Store, trial: Trial) -> bool:
+    """Whether a part that the trial reads is not here."""
+    return any(store.part(table, name) is None for table, name in data.part_names(trial))
 
 
 def probe_parts(store: Store, table: str) -> list[Part]:
@@ -304,8 +316,9 @@ def probe_parts(store: Store, table: str) -> list[Part]:
     trials = known(store).trials
 
     def stands(part: Part, config: str) -> bool:
+        # What a probe trained anew lies below it, `<probe>/<config>/<seed>...`: no config, and no part of a probe's.
         runs = data.standing(trials[config], config, 0, store) if config in trials else []
-        return part.record["run"] in {run.key for run in runs}
+        return bool(runs) and part.record["run"] in {run.key for run in runs}
 
     above = f"{PROBES}/" if table == "predictions" else ""
     named = [(p, p.name.removeprefix(above).partition("/")[2]) for p in store.parts(table) if p.name.startswith(above)]

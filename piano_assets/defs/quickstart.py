@@ -40,8 +40,9 @@ def stages(
     piano: PianoData,
     tasks: Callable[[], list[planner.Task]],
     say: Callable[[str], None],
+    only: str | None = None,
 ) -> Iterator[Stage]:
-    """Run the stages one after the other; yields each as it is done.
+    """Run the stages one after the other (or one of them alone); yields each as it is done.
 
     `tasks` says what is owed; it is asked before the features are computed, and until nothing of it is missing.
 
@@ -99,6 +100,8 @@ def stages(
         ("models", train),
         ("results", results),
     ):
+        if only not in (None, name):
+            continue
         say(f"stage {name}")
         started = time.perf_counter()
         run()

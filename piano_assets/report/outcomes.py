@@ -191,9 +191,12 @@ class _Gathered:
         )
 
     def paired_elsewhere(self, of: Any) -> tuple[str, ...]:
-        """Machines of the pairs of a comparison that are not those of the reference's shown scores."""
+        """Machines of the pairs of a comparison that are not those of the reference's shown scores, if it is a network."""
+        if not json.loads(self.trials[of.reference].trial_json).get("optimisation"):
+            return ()
         paired = {row.machine for (name, _), row in self.tests.items() if name == of.comparison}
-        return tuple(sorted(m for m in paired if isinstance(m, str) and m not in self.machines.get(of.reference, {m})))
+        shown = self.machines.get(of.reference, paired)
+        return tuple(sorted(m for m in paired - shown if isinstance(m, str)))
 
     def arm(self, row: Any, of: Any) -> Arm:
         protocol, trial = self.protocol(row.config), self.trials[row.config]
