@@ -191,7 +191,7 @@ class _Gathered:
         )
 
     def paired_elsewhere(self, of: Any) -> tuple[str, ...]:
-        """Machines of the pairs of a comparison that are not those of the reference's shown scores, if it is a network."""
+        """Machines of a comparison's pairs that are not those of the shown scores of its reference, if a network."""
         if not json.loads(self.trials[of.reference].trial_json).get("optimisation"):
             return ()
         paired = {row.machine for (name, _), row in self.tests.items() if name == of.comparison}
