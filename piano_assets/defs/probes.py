@@ -179,9 +179,10 @@ def robustness_asset(name: str) -> dg.AssetsDefinition:
 
             def make() -> pd.DataFrame:
                 own, other = asked.stored("predictions"), read_part(part).to_pandas()
-                sides = [rows[rows["tuning"] == tuning] for rows in (own, other)]
+                own, other = (rows[rows["tuning"] == tuning] for rows in (own, other))
                 splits = pd.concat([store.read("splits", s) for s in dict.fromkeys((asked.trial.split, split))])
-                rows = cross_rows(name, *sides, splits, store.read("clips", "all"), asked.known, asked.trial.label_rule)
+                clips = store.read("clips", "all")
+                rows = cross_rows(name, own, other, splits, clips, asked.known, asked.trial.label_rule)
                 return whose(rows, asked, tuning, name, "robustness")
 
             yield curves(store, asked, part, make)
