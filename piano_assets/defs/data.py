@@ -30,7 +30,7 @@ class PianoData(dg.ConfigurableResource):
 def describe(table: str) -> dict[str, Any]:
     """Static metadata of a table's asset: its columns, types and meanings, from the one declaration."""
     columns = [
-        dg.TableColumn(name, c.type, c.description, dg.TableColumnConstraints(not c.nullable, False, _other(c)))
+        dg.TableColumn(name, c.type, c.description, dg.TableColumnConstraints(c.nullable, False, _other(c)))
         for name, c in TABLES[table].columns.items()
     ]
     return {"dagster/column_schema": dg.TableSchema(columns=columns), "table": table}

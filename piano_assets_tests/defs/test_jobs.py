@@ -15,6 +15,7 @@ from piano_assets.defs.build import build_defs
 from piano_assets.defs.data import PianoData
 from piano_assets.defs.jobs import nightly_sweep, quickstart, register_configs
 from piano_assets.defs.training import CONFIGS, train
+from piano_assets.schemas import TABLES
 from piano_assets_tests.defs.conftest import NETWORK, SMALL, Graph, copied, tasks
 
 
@@ -44,6 +45,8 @@ def test_every_table_asset_shows_its_columns():
     schema = shown["labels"]["dagster/column_schema"]
     assert [c.name for c in schema.columns] == ["clip", "dimension", "rule", "value", "standard_error", "n_raters"]
     assert all(c.description for c in schema.columns)
+    nullable = {c.name for c in schema.columns if c.constraints.nullable}
+    assert nullable == {name for name, column in TABLES["labels"].columns.items() if column.nullable} != set()
 
 
 def test_the_sensor_registers_every_config_once(tmp_path):
