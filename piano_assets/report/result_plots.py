@@ -141,7 +141,9 @@ def _scatter(subject: str, tables: Mapping[str, pd.DataFrame]) -> Plot:
     chosen = tables["predictions"]
     tested = (chosen["role"] == "test") & chosen["inner_fold"].isna() & (chosen["condition"] == "clean")
     chosen = chosen[chosen["subject"].isin(mine) & tested & (chosen["split"] == "cluster")]
-    chosen = chosen[(chosen["repeat"] == chosen["repeat"].min()) & (chosen["tuning"] == max(chosen["tuning"].unique()))]
+    chosen = chosen[
+        (chosen["repeat"] == chosen["repeat"].min()) & chosen["tuning"].isin(sorted(chosen["tuning"].unique())[-1:])
+    ]
     pred = chosen.pivot_table(index="clip", columns="dimension", values="value", observed=True)
     pred = pred.reindex(columns=list(NAMES))
     labels = tables["labels"]

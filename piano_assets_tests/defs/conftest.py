@@ -7,11 +7,20 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from piano_assets.defs import planner
 from piano_assets.defs.data import PianoData
 from piano_assets.defs.quickstart import Stage, stages
 from piano_assets.store.parts import Store
+
+
+@pytest.fixture(autouse=True)
+def no_dead_instance():
+    """A context of Dagster's that is collected late puts the storage of an instance back that is gone by then."""
+    with set_defs_state_storage(None):
+        yield
+
 
 SMALL = {"family.ridge": 5, "family.kernel_ridge": 2, "family.extra_trees": 1, "family.gradient_boosting": 1}
 SMALL |= {"literature.founding": 1}

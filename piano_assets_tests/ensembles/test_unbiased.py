@@ -30,6 +30,8 @@ from piano_assets.models.tabular import REGRESSORS
 from piano_assets.training.data import TrialData
 from piano_assets.training.nested import fit_nested, unit_of
 
+pytestmark = pytest.mark.xdist_group("unbiased")  # one worker makes what they share
+
 CLUSTER = np.repeat(np.arange(16), [16, 12, 10, 8, 8, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 2])
 N, N_FOLDS, N_INNER = len(CLUSTER), 2, 2
 CLIPS = np.array([f"clip{i:03d}" for i in range(N)], dtype=object)

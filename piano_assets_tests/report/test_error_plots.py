@@ -30,6 +30,8 @@ from piano_assets.report.error_plots import (
 from piano_assets.report.plots import png
 from piano_assets_tests.analysis.diagnostics.planted_errors import corpus
 
+pytestmark = pytest.mark.xdist_group("planted_errors")  # one worker makes what they share
+
 FAMILIES = {"symbolic.pedal": 0.2, "symbolic.timing": 0.05, "audio.mfcc": 0.1, "symbolic": 0.5, "spectrogram": 0.3}
 
 

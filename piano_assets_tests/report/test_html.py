@@ -11,6 +11,8 @@ from piano_assets.report.result_plots import best_subject, result_plots
 from piano_assets_tests.report.experiment_tables import experiment_tables
 from piano_assets_tests.report.small_tables import CONFIG, board, board_row, report_tables
 
+pytestmark = pytest.mark.xdist_group("html")  # one worker makes what they share
+
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = "<script>alert('x')</script>\"><img src=http://example.org/x.png>"
 

@@ -13,6 +13,8 @@ from piano_assets.store.parts import Store
 from piano_assets.training.run import run_batch
 from piano_assets_tests.corpus.small_corpus import clips_and_notes, labels_of, ratings_of
 
+pytestmark = pytest.mark.xdist_group("every_split")  # one worker makes what they share
+
 N_FEATURES = 5
 SEARCH = (("model.settings.alpha", (1.0, 100.0)),)
 

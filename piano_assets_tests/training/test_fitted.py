@@ -12,6 +12,8 @@ from piano_assets.training.fitted import NotFitted, fitted
 from piano_assets.training.run import run_trial
 from piano_assets_tests.training.tiny import AST, HYBRID, MLP, NOTES, RIDGE, SEARCHED, build_store
 
+pytestmark = pytest.mark.xdist_group("fitted")  # one worker makes what they share
+
 TOP_K = vary(HYBRID, {"inputs.top_k": 3})
 TRIALS = {"ridge": RIDGE, "searched": SEARCHED, "ast": AST, "hybrid": HYBRID, "notes": NOTES, "mlp": MLP}
 TRIALS |= {"top_k": TOP_K}

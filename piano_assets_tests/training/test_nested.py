@@ -34,7 +34,7 @@ from piano_assets.training.run import run_batch, run_trial
 from piano_assets.versions import CODE_VERSION
 from piano_assets_tests.training.tiny import CLIPS, MLP, RIDGE, SEARCHED, UNLABELLED, build_store
 
-pytestmark = pytest.mark.filterwarnings("ignore:n_quantiles")
+pytestmark = [pytest.mark.filterwarnings("ignore:n_quantiles"), pytest.mark.xdist_group("nested")]
 
 ALPHAS, OWN = (25.0, 60.0), 10.0
 """Close enough for folds to differ in the best; the trial's own value is not among them."""

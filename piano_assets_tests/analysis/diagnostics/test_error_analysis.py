@@ -19,6 +19,8 @@ from piano_assets.statistics.mixed import fit_mixed
 from piano_assets_tests.analysis import world
 from piano_assets_tests.analysis.diagnostics.planted_errors import EXCERPT_SD, PERFORMER_SD, REST_SD, SLOPE, corpus
 
+pytestmark = pytest.mark.xdist_group("planted_errors")  # one worker makes what they share
+
 
 @pytest.fixture(scope="module")
 def analysed():

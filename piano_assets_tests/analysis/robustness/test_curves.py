@@ -23,6 +23,8 @@ from piano_assets.schemas import TABLES
 from piano_assets_tests.analysis import world
 from piano_assets_tests.analysis.robustness.sounding import CLIPS as SOUNDING
 
+pytestmark = pytest.mark.xdist_group("sounding")  # one worker makes what they share
+
 RNG = np.random.default_rng(8)
 CLIPS = world.clips()
 LABELS, VALUE = world.labels(CLIPS, RNG)

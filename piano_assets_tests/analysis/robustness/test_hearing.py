@@ -21,6 +21,8 @@ from piano_assets.features.traditional import traditional_features
 from piano_assets.features.variants import altered, write_variant
 from piano_assets_tests.analysis.robustness.sounding import CLIPS, NOTE_TABLE, NOTES, SPECTROGRAM, TABLE
 
+pytestmark = pytest.mark.xdist_group("sounding")  # one worker makes what they share
+
 ALL = np.arange(len(CLIPS))
 
 

@@ -13,6 +13,8 @@ from piano_assets.analysis.robustness.noise import KINDS, NOISE, SNR_DB, hear_no
 from piano_assets_tests.analysis.robustness.sounding import CLIPS
 from piano_assets_tests.features.tones import RATE, music
 
+pytestmark = pytest.mark.xdist_group("sounding")  # one worker makes what they share
+
 
 def power_db(x: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(np.square(x, dtype=np.float64))))

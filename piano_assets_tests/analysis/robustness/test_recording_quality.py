@@ -26,6 +26,8 @@ from piano_assets.analysis.robustness.recording_quality import (
 from piano_assets_tests.analysis.robustness.sounding import CLIPS, NOTES, SPECTROGRAM
 from piano_assets_tests.features.tones import RATE, music
 
+pytestmark = pytest.mark.xdist_group("sounding")  # one worker makes what they share
+
 
 def lag(y: np.ndarray, z: np.ndarray) -> int:
     """Samples by which `z` comes after `y`."""

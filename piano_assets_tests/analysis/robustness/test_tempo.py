@@ -9,6 +9,8 @@ from piano_assets.features.note_events import COLUMNS
 from piano_assets_tests.analysis.robustness.sounding import CLIPS, NOTES, SPECTROGRAM
 from piano_assets_tests.features.tones import RATE, music
 
+pytestmark = pytest.mark.xdist_group("sounding")  # one worker makes what they share
+
 ALL = np.arange(len(CLIPS))
 
 
