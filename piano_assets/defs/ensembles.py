@@ -1,5 +1,6 @@
 """Assets of what is made from stored predictions: lookups, ensembles, procedures and the ledger of looks at them."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -10,7 +11,7 @@ from piano_assets.defs.data import PianoData, result, spec
 from piano_assets.defs.planner import current_parts, known, owed
 from piano_assets.ensembles.procedures import PROCEDURES
 from piano_assets.ensembles.recipes import RECIPES
-from piano_assets.store.parts import Store, read_part
+from piano_assets.store.parts import Part, Store, read_part
 
 GROUP = "ensembles"
 
@@ -61,6 +62,19 @@ def lookup_subject(name: str, rule: str) -> str:
     return name if rule == "clean" else f"{name}@{rule}"
 
 
+def predictions_of(store: Store, configs: Iterable[str], name: str) -> dict[str, list[Part]]:
+    """Config -> its current parts of predictions, for `name`, which is made of them.
+
+    Raises:
+        dagster.Failure: a config has none yet.
+    """
+    parts = {config: current_parts(store, owed(store, [config]))["predictions"] for config in configs}
+    absent = [config for config, found in parts.items() if not found]
+    if absent:
+        raise dg.Failure(f"{name}: no predictions of {', '.join(absent)} yet; train them first (piano sweep)")
+    return parts
+
+
 ENSEMBLE_PARTITIONS = dg.StaticPartitionsDefinition(list(RECIPES))
 
 
@@ -84,10 +98,7 @@ def ensembles(context: dg.AssetExecutionContext, piano: PianoData):
 
     store, recipe = piano.store(), RECIPES[context.partition_key]
     name = f"ensemble.{context.partition_key}"
-    parts = {m: current_parts(store, owed(store, [m]))["predictions"] for m in recipe.members}
-    absent = [m for m, p in parts.items() if not p]
-    if absent:
-        raise dg.Failure(f"{name}: no predictions of {', '.join(absent)} yet; train them first (piano sweep)")
+    parts = predictions_of(store, recipe.members, name)
     wanted = key("ensemble", recipe.members, recipe.combine, [p.content_hash for ps in parts.values() for p in ps])
     found = store.part("predictions", f"{name}/all", key=wanted)
     made = found is None
@@ -123,10 +134,7 @@ def procedures(context: dg.AssetExecutionContext, piano: PianoData):
     store, name = piano.store(), context.partition_key
     procedure = PROCEDURES[name]
     trials = known(store).trials
-    parts = {c: current_parts(store, owed(store, [c]))["predictions"] for c in procedure.candidates}
-    absent = [c for c, found in parts.items() if not found]
-    if absent:
-        raise dg.Failure(f"{PREFIX}{name}: no predictions of {', '.join(absent)} yet; train them first (piano sweep)")
+    parts = predictions_of(store, procedure.candidates, f"{PREFIX}{name}")
     rule = trials[procedure.candidates[0]].label_rule
     hashes = [p.content_hash for of in parts.values() for p in of]
     wanted = key("ensemble", procedure.candidates, procedure.rule, hashes, content(store, ("labels", rule)))

@@ -299,16 +299,11 @@ def parts_to_ship(store: Store, names: Iterable[str]) -> list[Part]:
     kept = [
         run
         for run, config in zip(before, already, strict=True)
-        if config in configs and _lacks(store, catalogue.trials[config])
+        if config in configs and data.lacks(catalogue.trials[config], store)
     ]
     if not runs:
         raise ValueError(f"nothing of {', '.join(names)} is finished (piano sweep {' '.join(names)})")
     return [part for run in (*runs, *kept) for part in _of_run(store, run).values()]
-
-
-def _lacks(store: Store, trial: Trial) -> bool:
-    """Whether a part that the trial reads is not here."""
-    return any(store.part(table, name) is None for table, name in data.part_names(trial))
 
 
 def probe_parts(store: Store, table: str) -> list[Part]:

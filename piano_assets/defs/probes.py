@@ -196,7 +196,7 @@ def robustness_asset(name: str) -> dg.AssetsDefinition:
         store = piano.store()
         asked = asked_of(context, store)
         refuse(name, asked.config, applicable(name, asked.trial))
-        wanted = key("robustness", name, asked.fitted.run.key, n_clips)
+        wanted = key("robustness", name, asked.run.key, n_clips)
         part = store.part("predictions", f"{PROBES}/{name}/{asked.config}", key=wanted)
         if part is None:
             found = probed(name, asked.fitted, store, asked.known, n_clips or None, asked.progress)

@@ -103,6 +103,11 @@ def sequence_names(trial: Trial) -> list[str]:
     return [*names, f"{WAVEFORM}.{rendering}"] if bent.bends_sound else names
 
 
+def lacks(trial: Trial, store: Store) -> bool:
+    """Whether a part that the trial reads is not there."""
+    return any(store.part(table, name) is None for table, name in part_names(trial))
+
+
 def load(trial: Trial, store: Store) -> TrialData:
     """Read the parts of a trial.
 
@@ -224,7 +229,7 @@ def standing(trial: Trial, config: str, seed: int, store: Store, device: str = "
     names = {part_name(trial, config, seed, p, d): (p, d) for p in PRECISIONS for d in devices}
     # Part keys take reading many footers: first ask whether there is a file at all.
     there = [way for name, way in names.items() if store.part("runs", name) is not None]
-    if not there or any(store.part(table, name) is None for table, name in part_names(trial)):
+    if not there or lacks(trial, store):
         return []
     found = (done(trial, config, seed, store, *way) for way in there)
     return [part for part in found if part is not None]
