@@ -97,18 +97,18 @@ def ensembles(context: dg.AssetExecutionContext, piano: PianoData):
     from piano_assets.ensembles.combine import mean_of_members
 
     store, recipe = piano.store(), RECIPES[context.partition_key]
-    name = f"ensemble.{context.partition_key}"
+    name, place = f"ensemble.{context.partition_key}", f"ensembles/{context.partition_key}"
     parts = predictions_of(store, recipe.members, name)
     wanted = key("ensemble", recipe.members, recipe.combine, [p.content_hash for ps in parts.values() for p in ps])
-    found = store.part("predictions", f"{name}/all", key=wanted)
+    found = store.part("predictions", place, key=wanted)
     made = found is None
     if found is None:
         members = {m: pd.concat([read_part(p).to_pandas() for p in ps]) for m, ps in parts.items()}
         predictions, weights = mean_of_members(name, members)
-        store.write("ensemble_weights", weights, key=wanted, name=f"{name}/all")
-        found = store.write("predictions", predictions, key=wanted, name=f"{name}/all")
+        store.write("ensemble_weights", weights, key=wanted, name=place)
+        found = store.write("predictions", predictions, key=wanted, name=place)
     yield result(found, made, "ensembles", members=list(recipe.members))
-    yield result(store.require("ensemble_weights", f"{name}/all"), made)
+    yield result(store.require("ensemble_weights", place), made)
 
 
 PROCEDURE_PARTITIONS = dg.StaticPartitionsDefinition(list(PROCEDURES))
@@ -132,19 +132,20 @@ def procedures(context: dg.AssetExecutionContext, piano: PianoData):
     from piano_assets.ensembles.procedures import PREFIX, run_procedure
 
     store, name = piano.store(), context.partition_key
+    place = f"procedures/{name}"
     procedure = PROCEDURES[name]
     trials = known(store).trials
     parts = predictions_of(store, procedure.candidates, f"{PREFIX}{name}")
     rule = trials[procedure.candidates[0]].label_rule
     hashes = [p.content_hash for of in parts.values() for p in of]
     wanted = key("ensemble", procedure.candidates, procedure.rule, hashes, content(store, ("labels", rule)))
-    part = store.part("predictions", f"{PREFIX}{name}/all", key=wanted)
+    part = store.part("predictions", place, key=wanted)
     made = part is None
     if part is None:
         rows = {c: pd.concat([read_part(p).to_pandas() for p in of]) for c, of in parts.items()}
         predictions, weights = run_procedure(name, procedure, rows, store.read("labels", rule))
-        store.write("ensemble_weights", weights, key=wanted, name=f"{PREFIX}{name}/all")
-        part = store.write("predictions", predictions, key=wanted, name=f"{PREFIX}{name}/all")
+        store.write("ensemble_weights", weights, key=wanted, name=place)
+        part = store.write("predictions", predictions, key=wanted, name=place)
     yield result(part, made, "procedures", candidates=list(procedure.candidates))
 
 
@@ -167,7 +168,7 @@ def evaluation_ledger(context: dg.AssetExecutionContext, piano: PianoData, confi
 
     store, name = piano.store(), f"{PREFIX}{context.partition_key}"
     trial = known(store).trials[PROCEDURES[context.partition_key].candidates[0]]
-    part = store.require("predictions", f"{name}/all")
+    part = store.require("predictions", f"procedures/{context.partition_key}")
     line, made = entered(store, name, part.key, config.reason), False
     if line is None:
         rows = look(

@@ -25,8 +25,8 @@ TRIAL_TABLES = ("predictions", "history", "members", "runs")
 SEEDS = tuple(range(5))
 PROBES = "probes"
 """Predictions of altered clips are parts `probes/<probe>/<config>`."""
-MADE_OF_OTHERS = ("lookups/", "ensemble.", "procedure.")
-"""What the parts of predictions that nobody trains are called."""
+MADE_OF_OTHERS = ("lookups/", "ensembles/", "procedures/")
+"""Folders of the predictions that nobody trains: no dot in them, so that no config's parts lie there."""
 PROBED = ("robustness", "diagnostics")
 COMPARISONS_FOLDER = "comparisons"
 """Beside the corpora in the data folder: users' comparisons, `*.toml`."""

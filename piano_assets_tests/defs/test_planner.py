@@ -184,3 +184,9 @@ def test_what_is_shipped_need_not_be_trained(graph: Graph, tmp_path, monkeypatch
 def test_shipping_nothing_says_so(graph: Graph):
     with pytest.raises(ValueError, match=r"nothing of loss@reduced is finished \(piano sweep loss@reduced\)"):
         planner.parts_to_ship(graph.store, ["loss@reduced"])
+
+
+def test_no_config_lies_among_the_predictions_that_nobody_trains():
+    runs = [f"{config}/0.float64-cpu" for config in built_in().trials]
+    assert any(run.startswith("procedure.") for run in runs)
+    assert [run for run in runs if run.startswith(planner.MADE_OF_OTHERS)] == []
