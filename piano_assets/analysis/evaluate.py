@@ -1,14 +1,17 @@
 """One block judged: every measure per dimension and in the mean, with each clip's contribution to its error."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from piano_assets.analysis.measures import MEASURES, View
 from piano_assets.analysis.panel import Block, Units
+from piano_assets.analysis.primary import MOMENTS, Side
 from piano_assets.dimensions import N_DIMENSIONS, NAMES
 from piano_assets.schemas import LEVELS, POPULATIONS
+from piano_assets.statistics import jackknife
+from piano_assets.statistics.jackknife import Left
 
 ROW_NAMES: tuple[str, ...] = (*NAMES, "mean")
 MIN_CLIPS = 5
@@ -21,26 +24,29 @@ class Judged:
 
     value: metric -> (20,). contribution: metric -> (n_clips, 20), influence values over n, whose sum over clips is the
     estimate's sampling error to first order; metrics without a known influence function are absent. scored: (n_clips,).
+    left: metric -> what its 20 values lose without each cluster, performer and pair of both, exactly; functions of
+    moments only.
     """
 
     value: dict[str, np.ndarray]
     contribution: dict[str, np.ndarray]
     scored: np.ndarray
+    left: dict[str, tuple[Left, ...]] = field(default_factory=dict)
 
 
 def judge(
     block: Block, known: Units, rule: str, population: str, level: str, metrics: Collection[str] = tuple(MEASURES)
 ) -> Judged | None:
     """Judge a block; None when fewer than 2 clips can be scored (none of the population, or no large excerpt)."""
-    seen = view_of(block, known, rule, population, level)
-    return None if seen is None else judge_view(*seen, known, level, metrics)
+    seen = side_of(block, known, rule, population, level)
+    return None if seen is None else judge_side(*seen, known, level, metrics)
 
 
-def judge_view(
-    view: View, clip: np.ndarray, known: Units, level: str, metrics: Collection[str] = tuple(MEASURES)
+def judge_side(
+    side: Side, clip: np.ndarray, known: Units, level: str, metrics: Collection[str] = tuple(MEASURES)
 ) -> Judged:
-    """Judge the rows of a view; clip: (n,), the position of each in `known`."""
-    value, contribution = {}, {}
+    """Judge the rows of a side; clip: (n,), the position of each in `known`."""
+    view, value, contribution = side.view, {}, {}
     for name in metrics:
         measure = MEASURES[name]
         found = measure.value(view) if level in measure.levels else None
@@ -53,10 +59,11 @@ def judge_view(
             contribution[name] = _by_clip(rows, clip, known)
     scored = np.zeros(len(known.clip), bool)
     scored[clip] = True
-    return Judged(value, contribution, scored)
+    left = {m: side.left[m] for m in value if m in MOMENTS}
+    return Judged(value, contribution, scored, left)
 
 
-def view_of(block: Block, known: Units, rule: str, population: str, level: str) -> tuple[View, np.ndarray] | None:
+def side_of(block: Block, known: Units, rule: str, population: str, level: str) -> tuple[Side, np.ndarray] | None:
     """What of a block is scored, and the clip of each row (position in `known`); None for fewer than 2 rows."""
     if population not in POPULATIONS or level not in LEVELS:
         raise ValueError(f"population {population!r} or level {level!r} is unknown")
@@ -75,7 +82,8 @@ def view_of(block: Block, known: Units, rule: str, population: str, level: str) 
         pred, target = centred_within(pred, group), centred_within(target, group)
     hard = known.hard.get((block.split, rule))
     weights = known.reliability.get((rule, population, level))
-    return View(pred, target, fold, group, weights, None if hard is None else hard[clip]), clip
+    view = View(pred, target, fold, group, weights, None if hard is None else hard[clip])
+    return Side(view, known.cluster[clip], known.performer[clip]), clip
 
 
 def scored_rows(block: Block, known: Units, rule: str, population: str) -> np.ndarray:
@@ -94,7 +102,29 @@ def average(parts: list[Judged]) -> Judged:
         return {m: np.mean([get(p)[m] for p in parts], axis=0) for m in shared}
 
     scored = np.any([p.scored for p in parts], axis=0)
-    return Judged(mean(lambda p: p.value), mean(lambda p: p.contribution), scored)
+    exact = [m for m in parts[0].left if all(m in p.left for p in parts)]
+    left = {m: jackknife.average([p.left[m] for p in parts]) for m in exact}
+    return Judged(mean(lambda p: p.value), mean(lambda p: p.contribution), scored, left)
+
+
+def weighted(parts: Sequence[Judged], weights: Sequence[float], metrics: Collection[str]) -> Judged:
+    """The weighted sum of scores from the same clips: values, contributions, and what is lost by group.
+
+    Raises:
+        ValueError: they rest on different groups.
+    """
+
+    def total(get: Callable[[Judged], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return {m: np.tensordot(weights, [get(p)[m] for p in parts], axes=1) for m in metrics}
+
+    exact = [m for m in metrics if all(m in p.left for p in parts)]
+    left = {m: jackknife.weighted([p.left[m] for p in parts], weights) for m in exact}
+    return Judged(total(lambda p: p.value), total(lambda p: p.contribution), parts[0].scored, left)
+
+
+def less(a: Judged, b: Judged, metrics: Collection[str]) -> Judged:
+    """`a` less `b`, both judged on the same clips; raises as `weighted`."""
+    return weighted((a, b), (1, -1), metrics)
 
 
 def centred_within(x: np.ndarray, group: np.ndarray) -> np.ndarray:

@@ -60,7 +60,9 @@ class Measure:
     """A measure and how much each row moves it, at `moved_at`.
 
     value: (19,), or () where `flat`; None where the view does not allow it. influence: (n, 19), or (n,) where `flat`:
-    influence values over n, whose sum is the sampling error to first order; None where it is not known.
+    influence values over n, whose sum is the sampling error to first order; None where it is not known. moment: the
+    function of moments that it is (`statistics.resampling.MOMENTS`), where it is one: it can then be had exactly
+    without any group of clips.
     """
 
     value: Callable[[View], Value]
@@ -68,11 +70,16 @@ class Measure:
     flat: bool = False
     levels: tuple[str, ...] = LEVELS
     moved_at: tuple[str, ...] = LEVELS
+    moment: str | None = None
 
 
 def _plain(name: str) -> Measure:
     """A metric of each dimension by itself."""
-    return Measure(lambda v: METRICS[name](v.pred, v.target), lambda v: INFLUENCE[name](v.pred, v.target) / len(v.pred))
+    return Measure(
+        lambda v: METRICS[name](v.pred, v.target),
+        lambda v: INFLUENCE[name](v.pred, v.target) / len(v.pred),
+        moment=name,
+    )
 
 
 def _flat(name: str) -> Measure:
@@ -145,7 +152,7 @@ def _hardest_influence(v: View) -> np.ndarray:
 
 MEASURES: dict[str, Measure] = {
     "r2_pooled": _plain("r2"),
-    "pearson_mean": Measure(lambda v: v.r, lambda v: v.r_influence),
+    "pearson_mean": Measure(lambda v: v.r, lambda v: v.r_influence, moment="pearson"),
     # Within excerpts a clip moves its excerpt's mean, and so all ranks there: no influence function is known.
     "spearman_mean": Measure(_rho, _rho_influence, moved_at=("global",)),
     "mse": _plain("mse"),

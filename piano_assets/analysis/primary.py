@@ -1,4 +1,4 @@
-"""What the primary test rests on: a difference in mean r or R2 without each cluster, performer, and pair of both."""
+"""What intervals of scores and the primary test rest on: scores without each cluster, performer, and pair of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from functools import cached_property
 
 import numpy as np
 
-from piano_assets.analysis.measures import View
+from piano_assets.analysis.measures import MEASURES, View
 from piano_assets.statistics import jackknife
 from piano_assets.statistics.jackknife import Left
 
-MOMENTS: dict[str, str] = {"pearson_mean": "pearson", "r2_pooled": "r2"}
-"""Measures that the primary test compares, as functions of moments (`statistics.resampling.MOMENTS`)."""
+MOMENTS: dict[str, str] = {name: measure.moment for name, measure in MEASURES.items() if measure.moment}
+"""Measures that are functions of moments (`statistics.resampling.MOMENTS`), and which."""
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """What an arm or a reference was scored on in one repeat: its rows, and the cluster and performer of each."""
+    """What a subject is scored on in one repeat: its rows, and the cluster and performer of each."""
 
     view: View
     cluster: np.ndarray

@@ -2,9 +2,10 @@
 
 A trial with a seed is judged on its own repeat; an arm (named by its config) is the mean of its seeds' scores, never
 the score of their mean prediction; an ensemble or lookup is the mean over its repeats. Intervals are Student's around
-the estimate with the two-way clustered standard error of the influence values averaged over repeats; they are NULL
-where no influence function is known (`top3_accuracy`, `wasserstein`, `ks`, `spearman_mean` within excerpts) or fewer
-than two clusters or performers were scored.
+the estimate with the two-way clustered standard error: that of the primary test for functions of moments, which are
+computed anew without each cluster, performer and pair of both; elsewhere that of influence values averaged over
+repeats. They are NULL where no influence function is known (`top3_accuracy`, `wasserstein`, `ks`, and within excerpts
+`spearman_mean`) or fewer than two clusters or performers were scored.
 """
 
 import itertools
@@ -22,7 +23,7 @@ from piano_assets.analysis.panel import Block, Units, blocks, units
 from piano_assets.analysis.share import with_share
 from piano_assets.dimensions import NAMES
 from piano_assets.schemas import LEVELS, POPULATIONS, RULES, TABLES
-from piano_assets.statistics.clustered import interval, two_way_se
+from piano_assets.statistics.clustered import degrees_of_freedom, interval, two_way_se, two_way_variance
 
 HARD_FOR, HARD_SHARE = "family.reference", 0.1
 """Whose errors say which clips are hard, and how many of them."""
@@ -217,9 +218,16 @@ def intervals(mean: Judged, known: Units) -> tuple[dict[str, np.ndarray], dict[s
     cluster, performer = known.cluster[mean.scored], known.performer[mean.scored]
     if not mean.contribution or min(len(np.unique(cluster)), len(np.unique(performer))) < 2:
         return low, high
-    stacked = np.concatenate([c[mean.scored] for c in mean.contribution.values()], axis=1)
-    se, df = two_way_se(stacked, cluster, performer)
-    ends = interval(np.concatenate([mean.value[metric] for metric in mean.contribution]), se, df)
+    df = degrees_of_freedom(cluster, performer)
+    exact, moved = list(mean.left), [m for m in mean.contribution if m not in mean.left]
+    se = []
+    if exact:
+        changes = [np.concatenate([left.change for left in of], axis=1) for of in zip(*mean.left.values(), strict=True)]
+        se.append(np.sqrt(two_way_variance(changes)[0]))
+    if moved:
+        stacked = np.concatenate([mean.contribution[m][mean.scored] for m in moved], axis=1)
+        se.append(two_way_se(stacked, cluster, performer)[0])
+    ends = interval(np.concatenate([mean.value[m] for m in (*exact, *moved)]), np.concatenate(se), df)
     for side, of in zip((low, high), ends, strict=True):
-        side.update(zip(mean.contribution, np.split(of, len(mean.contribution)), strict=True))
+        side.update(zip((*exact, *moved), np.split(of, len(exact) + len(moved)), strict=True))
     return low, high

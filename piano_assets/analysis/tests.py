@@ -18,7 +18,7 @@ from functools import lru_cache, partial
 import numpy as np
 import pandas as pd
 
-from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge_view, view_of
+from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge_side, less, side_of
 from piano_assets.analysis.panel import Block, Units, blocks, units
 from piano_assets.analysis.primary import Side, differences
 from piano_assets.analysis.scores import grouped
@@ -230,7 +230,7 @@ def _tests(
         if not kept:
             yield pair.comparison, pair.arm, population, level, None, "fewer than 2 clips to score"
             continue
-        gap = average([_gap(a, b) for (a, _), (b, _) in kept])
+        gap = average([less(a, b, METRICS) for (a, _), (b, _) in kept])
         cluster, performer = known.cluster[gap.scored], known.performer[gap.scored]
         pairs = [(a, b) for (_, a), (_, b) in kept]
         view = names | {"split": pair.split, "rule": pair.rule, "population": population, "level": level}
@@ -267,17 +267,8 @@ def _tests(
 
 
 def _seen(known: Units, block: Block, rule: str, population: str, level: str) -> Seen:
-    seen = view_of(block, known, rule, population, level)
-    if seen is None:
-        return None
-    view, clip = seen
-    return judge_view(view, clip, known, level, METRICS), Side(view, known.cluster[clip], known.performer[clip])
-
-
-def _gap(arm: Judged, reference: Judged) -> Judged:
-    """Arm less reference in one repeat: values and contributions."""
-    value = {m: arm.value[m] - reference.value[m] for m in METRICS}
-    return Judged(value, {m: arm.contribution[m] - reference.contribution[m] for m in METRICS}, arm.scored)
+    seen = side_of(block, known, rule, population, level)
+    return None if seen is None else (judge_side(*seen, known, level, METRICS), seen[0])
 
 
 def _why_not(

@@ -96,16 +96,31 @@ def average(parts: Sequence[tuple[Left, ...]]) -> tuple[Left, ...]:
     return tuple(found)
 
 
+def weighted(parts: Sequence[tuple[Left, ...]], weights: Sequence[float]) -> tuple[Left, ...]:
+    """Of the weighted sum of estimates from the same clips.
+
+    Raises:
+        ValueError: estimates that rest on different groups.
+    """
+    found = []
+    for of in zip(*parts, strict=True):
+        first, *others = of
+        for other in others:
+            if not np.array_equal(first.groups, other.groups):
+                counted = f"{len(first.groups)} and {len(other.groups)}"
+                raise ValueError(f"paired estimates must rest on the same groups, got {counted}")
+        change = sum(w * one.change for w, one in zip(weights, of, strict=True))
+        found.append(Left(first.groups, np.asarray(change)))
+    return tuple(found)
+
+
 def less(a: tuple[Left, ...], b: tuple[Left, ...]) -> tuple[Left, ...]:
     """Of the difference of two estimates from the same clips.
 
     Raises:
-        ValueError: other groups on one side than on the other.
+        ValueError: as `weighted`.
     """
-    for x, y in zip(a, b, strict=True):
-        if not np.array_equal(x.groups, y.groups):
-            raise ValueError(f"paired estimates must rest on the same groups, got {len(x.groups)} and {len(y.groups)}")
-    return tuple(Left(x.groups, x.change - y.change) for x, y in zip(a, b, strict=True))
+    return weighted((a, b), (1, -1))
 
 
 def variance(change: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ it; doubling the data is as far as it is asked. Its interval is that of the test
 holds neither the luck of which clusters were kept nor a law that is none.
 """
 
-import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,13 +19,12 @@ import numpy as np
 import pandas as pd
 
 from piano_assets.analysis.diagnostics.rows import table
-from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge
+from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge, weighted
 from piano_assets.analysis.panel import Block, Units, units
 from piano_assets.analysis.scores import intervals
 from piano_assets.catalogue.trial import Trial
 from piano_assets.dimensions import N_DIMENSIONS, NAMES
 from piano_assets.schemas import POPULATIONS
-from piano_assets.statistics.clustered import interval, two_way_se
 from piano_assets.statistics.power_law import NoLaw, power_law
 from piano_assets.store.parts import Store
 from piano_assets.training.data import TrialData, load, repeat_of
@@ -210,23 +208,15 @@ def _extrapolated(points: Points, known: Units) -> Iterator[dict[str, object]]:
                 yield told | {"condition": f"{DOUBLED}: {reason}", "metric": metric, "value": np.nan}
                 continue
             weight = law.gradient(2 * n[-1])
-            moved = sum(w * p.contribution[metric][:, N_DIMENSIONS] for w, p in zip(weight, parts, strict=True))
-            low, high = _bracket(law(2 * n[-1]), np.asarray(moved), parts[-1].scored, known)
+            ahead = replace(
+                weighted(parts, weight.tolist(), [metric]), value={metric: np.full(len(ROW_NAMES), law(2 * n[-1]))}
+            )
+            low, high = (ends[metric][N_DIMENSIONS] for ends in intervals(ahead, known))
             value = {"value": law(2 * n[-1]), "ci_low": low, "ci_high": high}
             yield told | {"condition": DOUBLED, "metric": metric} | value
             for name in ("a", "b", "c"):
                 told_law = {"condition": LAW, "step": np.nan, "metric": f"{metric}_{name}"}
                 yield told | told_law | {"value": getattr(law, name)}
-
-
-def _bracket(value: float, moved: np.ndarray, scored: np.ndarray, known: Units) -> tuple[float, float]:
-    """Student's interval of a number that clips move by `moved` (n_clips,); NaN without two clusters and performers."""
-    cluster, performer = known.cluster[scored], known.performer[scored]
-    if min(len(np.unique(cluster)), len(np.unique(performer))) < 2:
-        return math.nan, math.nan
-    se, df = two_way_se(moved[scored, None], cluster, performer)
-    low, high = interval(value, float(se[0]), df)
-    return float(low), float(high)
 
 
 def epochs(history: pd.DataFrame) -> pd.DataFrame:

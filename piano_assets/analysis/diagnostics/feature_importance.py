@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge
+from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge, less
 from piano_assets.analysis.panel import Block, Units
 from piano_assets.analysis.scores import intervals
 from piano_assets.features import traditional
@@ -129,8 +129,8 @@ def feature_importance(
     for done, (name, scheme) in enumerate(((n, s) for n in groups for s in schemes), start=1):
         columns = groups[name]
         by_fold = [_exchanged(of, fold, o, columns) for fold, o in zip(of.folds, drawn[scheme], strict=True)]
-        drops = [_drop(intact, _judged(of, known, list(preds))) for preds in zip(*by_fold, strict=True)]
-        mean = {population: average([d[population] for d in drops]) for population in intact}
+        after = [_judged(of, known, list(preds)) for preds in zip(*by_fold, strict=True)]
+        mean = {p: average([less(before, found[p], METRICS) for found in after]) for p, before in intact.items()}
         rows.append(_rows(mean, known, name + scheme, np.nan if columns is None else len(columns), "_drop"))
         if progress:
             progress(done, len(groups) * len(schemes))
@@ -183,18 +183,6 @@ def _judged(of: "Fitted", known: Units, preds: Sequence[np.ndarray]) -> dict[str
     block = Block(of.subject, of.trial.split, of.tuning, of.repeat, fold, clip, np.concatenate(preds))
     judged = {p: judge(block, known, of.trial.label_rule, p, "global", METRICS) for p in POPULATIONS}
     return {population: found for population, found in judged.items() if found is not None}
-
-
-def _drop(before: dict[str, Judged], after: dict[str, Judged]) -> dict[str, Judged]:
-    """What was lost, with each clip's contribution to it."""
-    return {
-        population: Judged(
-            {m: before[population].value[m] - found.value[m] for m in METRICS},
-            {m: before[population].contribution[m] - found.contribution[m] for m in METRICS},
-            found.scored,
-        )
-        for population, found in after.items()
-    }
 
 
 def _rows(found: dict[str, Judged], known: Units, condition: str, step: float, ending: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from piano_assets.analysis.evaluate import ROW_NAMES, Judged, judge, view_of
+from piano_assets.analysis.evaluate import ROW_NAMES, Judged, judge, less, side_of
 from piano_assets.analysis.panel import Block, Units
 from piano_assets.analysis.scores import intervals
 from piano_assets.dimensions import NAMES
@@ -158,26 +158,22 @@ def _of_population(
         yield _rows(own, known).assign(probe=probe, condition=CLEAN, step=np.nan)
     for condition, block in altered.items():
         probe, kind, step = parts_of(condition)
-        for judged in _compared(own, clean, block, known, rule, population):
-            yield _rows(judged, known).assign(probe=probe, condition=kind, step=np.nan if step is None else step)
-
-
-def _compared(own: Judged, clean: Block, block: Block, known: Units, rule: str, population: str) -> Iterator[Judged]:
-    """The scores of an altered block, their changes against the clean one's, and the shift of its predictions."""
-    judged = judge(block, known, rule, population, "global", METRICS)
-    assert judged is not None  # the same clips, of which the clean block could be judged
-    yield judged
-    value = {f"{m}_change": judged.value[m] - own.value[m] for m in CHANGES}
-    yield Judged(value, {f"{m}_change": judged.contribution[m] - own.contribution[m] for m in CHANGES}, judged.scored)
-    yield _shift(clean, block, known, rule, population, judged.scored)
+        judged = judge(block, known, rule, population, "global", METRICS)
+        assert judged is not None  # the same clips, of which the clean block could be judged
+        rows = [
+            _rows(judged, known),
+            _rows(less(judged, own, CHANGES), known, "_change"),
+            _rows(_shift(clean, block, known, rule, population, judged.scored), known),
+        ]
+        yield pd.concat(rows).assign(probe=probe, condition=kind, step=np.nan if step is None else step)
 
 
 def _shift(clean: Block, block: Block, known: Units, rule: str, population: str, scored: np.ndarray) -> Judged:
     """Mean over the scored clips of prediction less clean prediction, per dimension and in their mean."""
-    before, after = (view_of(b, known, rule, population, "global") for b in (clean, block))
+    before, after = (side_of(b, known, rule, population, "global") for b in (clean, block))
     assert before is not None
     assert after is not None
-    difference = after[0].pred - before[0].pred
+    difference = after[0].view.pred - before[0].view.pred
     difference = np.concatenate([difference, difference.mean(1, keepdims=True)], axis=1)
     mean = difference.mean(0)
     contribution = np.zeros((len(known.clip), len(ROW_NAMES)))
@@ -185,13 +181,14 @@ def _shift(clean: Block, block: Block, known: Units, rule: str, population: str,
     return Judged({"mean_shift": mean}, {"mean_shift": contribution}, scored)
 
 
-def _rows(judged: Judged, known: Units) -> pd.DataFrame:
+def _rows(judged: Judged, known: Units, ending: str = "") -> pd.DataFrame:
     low, high = intervals(judged, known)
     frames = []
     for metric, value in judged.value.items():
-        shown = slice(None) if metric in BY_DIMENSION else slice(-1, None)
+        name = metric + ending
+        shown = slice(None) if name in BY_DIMENSION else slice(-1, None)
         columns = {"value": value[shown], "ci_low": low[metric][shown], "ci_high": high[metric][shown]}
-        frames.append(pd.DataFrame({"dimension": ROW_NAMES[shown], "metric": metric, **columns}))
+        frames.append(pd.DataFrame({"dimension": ROW_NAMES[shown], "metric": name, **columns}))
     return pd.concat(frames, ignore_index=True)
 
 
