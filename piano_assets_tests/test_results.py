@@ -3,7 +3,8 @@
 import pytest
 
 from piano_assets.catalogue.comparisons import catalogue
-from piano_assets.defs.planner import QUICKSTART, TRIAL_TABLES
+from piano_assets.defs.current import TRIAL_TABLES
+from piano_assets.defs.planner import QUICKSTART
 from piano_assets.store.location import SHIPPED
 from piano_assets.store.parts import Store
 from piano_assets.store.shipping import LARGEST_MB, megabytes

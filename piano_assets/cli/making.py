@@ -36,18 +36,24 @@ def run() -> None:
 @click.option("--seeds", type=click.IntRange(1), help="At most so many seeds of each config.")
 @click.option("--reference", help="Run the named comparisons against this config instead (hybrid.reference).")
 @click.option("--halve", is_flag=True, help="After the first seed the worse half of each comparison's arms stops.")
+@click.option("--budget", help="Of device time, the most informative first: 2h, 90m, 45s.")
 @click.option("--dry-run", is_flag=True, help="Only say what is missing.")
-def sweep(names: tuple[str, ...], seeds: int | None, reference: str | None, halve: bool, dry_run: bool) -> None:
+def sweep(
+    names: tuple[str, ...], seeds: int | None, reference: str | None, halve: bool, budget: str | None, dry_run: bool
+) -> None:
     """Train what is missing of NAMES, then refresh the results.
 
     NAMES are comparisons (loss), comparisons with their networks at another budget (loss@reduced), or configs
     (loss.huber); by default everything that this machine trains unasked.
     """
     from piano_assets.defs import planner
+    from piano_assets.defs.night import night, seconds_of, within
     from piano_assets.defs.sweeping import SweepError, sweep_of
 
     store = store_of()
+    device = "cuda" if planner.has_cuda() else "cpu"
     try:
+        budget_s = None if budget is None else seconds_of(budget)
         wanted = sweep_of(store, names, seeds, reference, halve, write=not dry_run)
     except (SweepError, ValueError) as error:
         raise click.ClickException(str(error)) from error
@@ -59,10 +65,18 @@ def sweep(names: tuple[str, ...], seeds: int | None, reference: str | None, halv
     owed = wanted.tasks()
     todo = planner.missing(store, owed)
     console.print(f"{len(todo)} of {len(owed)} partitions are missing")
-    for task in todo if dry_run else []:
-        console.print(f"  {task.partition}")
+    plan = night(store, todo, budget_s, device)
+    if todo:
+        console.print(
+            f"{len(plan.chosen)} are trained, about {plan.expected_s / 60:.0f} minutes on this kind of device"
+        )
+    if plan.left:
+        console.print(f"no place in the budget for {', '.join(t.partition for t in plan.left)}")
+    for task in plan.chosen if dry_run else []:
+        console.print(f"  {task.partition}  {plan.seconds[task.partition]:.0f} s")
     if not dry_run:
-        run_stages(store.corpus, wanted.tasks)
+        tasks = wanted.tasks if budget_s is None else within(wanted.tasks, store, budget_s, device)
+        run_stages(store.corpus, tasks)
 
 
 @click.command()
@@ -72,7 +86,7 @@ def ship(names: tuple[str, ...]) -> None:
 
     What was shipped before stays while it fits. The quick start trains its own and is left out.
     """
-    from piano_assets.defs import planner
+    from piano_assets.defs import current
     from piano_assets.store.location import SHIPPED
     from piano_assets.store.parts import Store
     from piano_assets.store.shipping import TooLarge
@@ -80,7 +94,7 @@ def ship(names: tuple[str, ...]) -> None:
 
     store = store_of()
     try:
-        parts = planner.parts_to_ship(store, names)
+        parts = current.parts_to_ship(store, names)
         size = copy(parts, Store(SHIPPED / store.corpus))
     except (TooLarge, ValueError) as error:
         raise click.ClickException(str(error)) from error

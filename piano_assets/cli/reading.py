@@ -1,4 +1,4 @@
-"""Commands that show what there is: `comparisons`, `leaderboard`, `sql`, `describe`, `power`."""
+"""Commands that show what there is: `status`, `comparisons`, `leaderboard`, `sql`, `describe`, `power`."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ from rich.table import Table
 
 from piano_assets.catalogue.comparisons import TABULAR_BUDGETS
 from piano_assets.catalogue.trial import BUDGETS
-from piano_assets.cli.shared import console, known_configs, print_frame, print_leaderboard, store_of
+from piano_assets.cli.shared import console, instance, known_configs, print_frame, print_leaderboard, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,34 @@ def describe(config: str) -> None:
     for task in planner.owed(store, [config]):
         part = planner.standing(store, task)
         console.print(f"  {task.partition}: {'stands, part ' + part.key if part else 'missing'}")
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="List the partitions that stand, too.")
+def status(names: tuple[str, ...], everything: bool) -> None:
+    """Say what stands, runs, failed, is stale or missing of NAMES, and why.
+
+    NAMES are comparisons, comparisons at a budget (loss@reduced), or configs; by default all that this machine trains
+    unasked. Every partition that does not stand has a line.
+    """
+    from piano_assets.defs import planner
+    from piano_assets.defs.status import STATES
+    from piano_assets.defs.status import status as status_of
+
+    store = store_of()
+    try:
+        chosen, waiting = planner.chosen_configs(planner.known(store), names) if names else ([], [])
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    wanted = [*chosen, *waiting] if names else planner.swept_configs(store)
+    found = status_of(store, planner.owed(store, wanted), instance())
+    counts = found["state"].value_counts()
+    console.print(", ".join(f"{counts.get(s, 0)} {s}" for s in STATES) + f", of {len(found)} partitions")
+    shown = found if everything else found[found["state"] != "stands"]
+    if len(shown):
+        alike = shown.groupby(["config", "state", "why"], sort=False)["seed"]
+        print_frame(alike.agg(lambda seeds: " ".join(map(str, seeds))).rename("seeds").reset_index())
 
 
 @click.command()
@@ -158,4 +186,4 @@ def _count(n: int | None) -> str:
     return "" if n is None else f"{n:,}"
 
 
-COMMANDS = (leaderboard, sql, describe, comparisons, power)
+COMMANDS = (leaderboard, sql, describe, status, comparisons, power)

@@ -4,7 +4,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from piano_assets.defs import planner
+from piano_assets.defs import current
 from piano_assets.defs.data import PianoData
 from piano_assets.schemas import TABLES, TableError
 
@@ -72,7 +72,7 @@ def labels_join_their_clips(piano: PianoData) -> dg.AssetCheckResult:
 def finite_predictions(piano: PianoData) -> dg.AssetCheckResult:
     store = piano.store()
     bad = {}
-    for part in planner.result_parts(store)["predictions"]:
+    for part in current.result_parts(store)["predictions"]:
         value = store.read("predictions", part.name, ["value"])["value"].to_numpy()
         if not np.isfinite(value).all():
             bad[part.name] = int((~np.isfinite(value)).sum())
@@ -106,7 +106,7 @@ def complete_subjects(piano: PianoData) -> dg.AssetCheckResult:
 
     store = piano.store()
     listed = completeness(
-        planner.read_predictions(store), store.read("splits"), units(store.read("clips", "all"), store.read("labels"))
+        current.read_predictions(store), store.read("splits"), units(store.read("clips", "all"), store.read("labels"))
     )
     wrong = listed[~listed["complete"]]
     return dg.AssetCheckResult(

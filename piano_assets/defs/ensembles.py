@@ -7,8 +7,9 @@ import dagster as dg
 import pandas as pd
 
 from piano_assets.defs.corpus import content, key
+from piano_assets.defs.current import current_parts
 from piano_assets.defs.data import PianoData, result, spec
-from piano_assets.defs.planner import current_parts, known, owed
+from piano_assets.defs.planner import known, owed
 from piano_assets.ensembles.procedures import PROCEDURES
 from piano_assets.ensembles.recipes import RECIPES
 from piano_assets.store.parts import Part, Store, read_part

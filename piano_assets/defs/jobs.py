@@ -1,11 +1,15 @@
 """Jobs, the nightly schedule and the sensor that registers configs."""
 
+import os
+
 import dagster as dg
 
 from piano_assets.defs import planner
 from piano_assets.defs.data import PianoData
 from piano_assets.defs.halving import going_on
-from piano_assets.defs.training import CONFIGS, batch_config, sweep
+from piano_assets.defs.night import night, seconds_of
+from piano_assets.defs.status import running
+from piano_assets.defs.training import CONFIGS, batch_config, batch_tags, sweep
 
 corpus_job = dg.define_asset_job(
     "corpus",
@@ -41,23 +45,44 @@ def quickstart() -> None:
     run_quickstart()
 
 
+NIGHT_BUDGET = "8h"
+
+
 @dg.schedule(
-    cron_schedule="0 2 * * *",
+    cron_schedule=os.environ.get("PIANO_NIGHT_CRON", "0 2 * * *"),
+    execution_timezone=os.environ.get("PIANO_TIME_ZONE", "UTC"),
     job=sweep,
-    description="Every night: train what is missing or stale, one run per batch; nothing when nothing is.",
+    description="Every night: train what is missing or stale, the most informative first, within PIANO_NIGHT_BUDGET "
+    f"({NIGHT_BUDGET}) of device time, one run per batch; nothing when nothing is. PIANO_NIGHT_CRON and "
+    "PIANO_TIME_ZONE say when.",
 )
 def nightly_sweep(context: dg.ScheduleEvaluationContext, piano: PianoData):
-    """Request one run per batch of missing partitions."""
+    """Request one run per batch of missing partitions that no run holds."""
     store = piano.store()
     owed = planner.owed(store, planner.swept_configs(store))
     todo = planner.missing(store, going_on(store, owed, planner.known(store)))
     if not todo:
         return dg.SkipReason("every partition that is swept unasked stands")
-    context.instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for t in todo}))
-    night = context.scheduled_execution_time.date().isoformat()
+    busy = running(context.instance)
+    free = [t for t in todo if t.partition not in busy]
+    if not free:
+        return dg.SkipReason(f"all {len(todo)} missing partitions are queued or in progress")
+    device = "cuda" if planner.has_cuda() else "cpu"
+    budget_s = seconds_of(os.environ.get("PIANO_NIGHT_BUDGET", NIGHT_BUDGET))
+    tonight = night(store, free, budget_s, device)
+    if not tonight.chosen:
+        cheapest = min(tonight.seconds.values())
+        return dg.SkipReason(
+            f"none of {len(free)} missing partitions fits {budget_s:.0f} s; one takes {cheapest:.0f} s"
+        )
+    context.instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for t in tonight.chosen}))
+    context.log.info(
+        f"{len(tonight.chosen)} partitions, about {tonight.expected_s:.0f} s; {len(tonight.left)} are left"
+    )
+    date = context.scheduled_execution_time.date().isoformat()
     return [
-        dg.RunRequest(run_key=f"{night}-{number}", run_config=batch_config(batch), tags={"piano/batch": str(number)})
-        for number, batch in enumerate(planner.plan(todo))
+        dg.RunRequest(run_key=f"{date}-{n}", run_config=batch_config(batch), tags=batch_tags(batch, device, n))
+        for n, batch in enumerate(planner.plan(tonight.chosen))
     ]
 
 

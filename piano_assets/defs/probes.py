@@ -15,8 +15,9 @@ from piano_assets.analysis.diagnostics.registry import DIAGNOSTICS, SEED, Asked
 from piano_assets.analysis.robustness.cross import CROSS
 from piano_assets.catalogue.trial import Trial, vary
 from piano_assets.defs.corpus import content, key
+from piano_assets.defs.current import PROBES
 from piano_assets.defs.data import PianoData, progress, result, spec
-from piano_assets.defs.planner import PROBES, known
+from piano_assets.defs.planner import known
 from piano_assets.defs.training import CONFIGS
 from piano_assets.schemas import TABLES
 from piano_assets.schemas.probes import ADVERSARIAL, ROBUSTNESS

@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 
+from piano_assets.defs.current import PROBED, probe_parts, read_predictions, result_parts
 from piano_assets.defs.data import OWNERS, PianoData
-from piano_assets.defs.planner import PROBED, probe_parts, read_predictions, result_parts
 from piano_assets.defs.results import AUTOMATION, GROUP
 from piano_assets.schemas import TABLES
 from piano_assets.schemas.probes import DIAGNOSTICS, ROBUSTNESS

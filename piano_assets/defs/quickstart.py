@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from piano_assets.defs import planner
+from piano_assets.defs import current, planner
 from piano_assets.defs.data import PianoData
 from piano_assets.defs.features import SEQUENCES, make_sequence, sequences_of
 from piano_assets.defs.training import CONFIGS, batch_config, sweep
@@ -77,7 +77,7 @@ def stages(
         materialize(TABLES)
         store = piano.store()
         for name, recipe in RECIPES.items():
-            absent = [m for m in recipe.members if not planner.current_parts(store, planner.owed(store, [m]))["runs"]]
+            absent = [m for m in recipe.members if not current.current_parts(store, planner.owed(store, [m]))["runs"]]
             if absent:
                 say(f"ensemble {name} waits for {', '.join(absent)}")
             else:

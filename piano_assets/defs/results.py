@@ -6,14 +6,9 @@ import pandas as pd
 
 from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
 from piano_assets.defs.corpus import key
+from piano_assets.defs.current import other_ways, read_predictions, result_parts
 from piano_assets.defs.data import PianoData, progress, publish, result, spec
-from piano_assets.defs.planner import (
-    known,
-    other_ways,
-    owed,
-    read_predictions,
-    result_parts,
-)
+from piano_assets.defs.planner import known, owed
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Store, digest, read_part
 

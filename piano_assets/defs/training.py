@@ -14,6 +14,7 @@ from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console, p
 from piano_assets.defs.features import make_sequence, sequences_of
 from piano_assets.defs.planner import SEEDS, Task, missing, tasks_of
 from piano_assets.store.parts import Part, Store
+from piano_assets.training.data import device_class
 
 GROUP = "training"
 CONFIGS = dg.DynamicPartitionsDefinition(name="config")
@@ -21,6 +22,8 @@ PARTITIONS = dg.MultiPartitionsDefinition(
     {"config": CONFIGS, "seed": dg.StaticPartitionsDefinition([str(s) for s in SEEDS])}
 )
 ASSET_NAMES = ("checkpoints", "history", "predictions")
+FAILED = "failed_partitions"
+"""Metadata of a failed batch: partition -> reason."""
 DEPS = ["labels", "splits", "symbolic_features", "audio_features", "spectrograms"]
 DESCRIPTIONS = {
     "checkpoints": "The fitted models of one trial and seed, in safe formats with their records (seed 0 is kept).",
@@ -51,7 +54,7 @@ def train(
     of = {(t.config, t.seed): t for t in tasks}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     stood: list[str] = []
-    failed: list[str] = []
+    failed: dict[str, str] = {}
 
     def done(result: RunResult) -> None:
         task = of[result.config, result.seed]
@@ -63,8 +66,8 @@ def train(
             log(event)
 
     def fail(partition: str, error: Exception) -> None:
-        failed.append(f"{partition}: {type(error).__name__}: {error}")
-        context.log.error(failed[-1])
+        failed[partition] = f"{type(error).__name__}: {error}"
+        context.log.error(f"{partition}: {failed[partition]}")
 
     run_batch(
         [(t.config, t.trial, t.seed) for t in tasks],
@@ -76,7 +79,10 @@ def train(
         on_failure=fail,
     )
     if failed:
-        raise dg.Failure(f"{len(failed)} of {len(tasks)} partitions failed: " + "; ".join(failed))
+        said = "; ".join(f"{partition}: {reason}" for partition, reason in failed.items())
+        raise dg.Failure(
+            f"{len(failed)} of {len(tasks)} partitions failed: {said}", metadata={FAILED: dg.MetadataValue.json(failed)}
+        )
 
 
 def materializations(store: Store, task: Task, run: Part) -> list[dg.AssetMaterialization]:
@@ -145,6 +151,17 @@ def sweep() -> None:
 def batch_config(tasks: Iterable[Task]) -> dict[str, Any]:
     """Run config of one batch."""
     return {"ops": {"train_batch": {"config": {"partitions": [t.partition for t in tasks]}}}}
+
+
+def batch_tags(tasks: Iterable[Task], device: str, number: int) -> dict[str, str]:
+    """Tags of a batch's run: number, comparisons (as config names begin), budgets and device class."""
+    tasks = list(tasks)
+    return {
+        "piano/batch": str(number),
+        "piano/comparisons": " ".join(sorted({t.config.partition(".")[0] for t in tasks})),
+        "piano/budget": " ".join(sorted({t.trial.budget for t in tasks})),
+        "piano/device": " ".join(sorted({device_class(t.trial, device) for t in tasks})),
+    }
 
 
 ASSETS = [trials]

@@ -103,9 +103,9 @@ def sequence_names(trial: Trial) -> list[str]:
     return [*names, f"{WAVEFORM}.{rendering}"] if bent.bends_sound else names
 
 
-def lacks(trial: Trial, store: Store) -> bool:
-    """Whether a part that the trial reads is not there."""
-    return any(store.part(table, name) is None for table, name in part_names(trial))
+def lacks(trial: Trial, store: Store) -> list[str]:
+    """The parts that the trial reads and that are not there, `<table>/<name>`."""
+    return [f"{table}/{name}" for table, name in part_names(trial) if store.part(table, name) is None]
 
 
 def load(trial: Trial, store: Store) -> TrialData:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from piano_assets.defs import planner
+from piano_assets.defs import current
 from piano_assets.defs.build import build_defs
 from piano_assets.defs.quickstart import StageFailed, stages
 from piano_assets.dimensions import NAMES
@@ -59,7 +59,7 @@ def test_predictions_agree_better_with_the_truth_than_with_the_labels(graph: Gra
     """The labels carry the raters' noise, which no model can hear; the truth does not."""
     truth = pd.read_csv(graph.source / "truth.csv").pivot(index="clip", columns="dimension", values="value")
     labels = graph.store.read("labels", "clean").pivot(index="clip", columns="dimension", values="value")
-    mine = [p for p in planner.result_parts(graph.store)["predictions"] if p.name.startswith("family.ridge/")]
+    mine = [p for p in current.result_parts(graph.store)["predictions"] if p.name.startswith("family.ridge/")]
     with_truth, with_labels = [], []
     for part in mine:
         rows = read_part(part).to_pandas()

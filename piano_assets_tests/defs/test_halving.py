@@ -7,7 +7,7 @@ import pytest
 from piano_assets.catalogue.comparison import Comparison
 from piano_assets.catalogue.comparisons import Catalogue, built_in
 from piano_assets.catalogue.halving import RULE
-from piano_assets.defs import planner
+from piano_assets.defs import current, planner
 from piano_assets.defs.halving import going_on, halve, valid_r
 from piano_assets.defs.sweeping import sweep_of
 from piano_assets.dimensions import NAMES
@@ -22,7 +22,7 @@ FAMILY = next(c for c in built_in().comparisons if c.name == "family")
 def test_the_number_is_mean_r_on_inner_validation_clips(graph: Graph):
     """By hand from the stored predictions; test clips are not looked at."""
     task = tasks(graph.store, {"family.ridge": 1})[0]
-    part = next(p for p in planner.current_parts(graph.store, [task])["predictions"])
+    part = next(p for p in current.current_parts(graph.store, [task])["predictions"])
     rows = read_part(part).to_pandas()
     rows = rows[(rows["role"] == "valid") & (rows["tuning"] == "tuned")]
     labels = graph.store.read("labels", "clean").set_index(["clip", "dimension"])["value"]

@@ -3,7 +3,7 @@
 import pytest
 
 from piano_assets.catalogue.comparisons import built_in, catalogue
-from piano_assets.defs import planner
+from piano_assets.defs import current, planner
 from piano_assets.store.parts import Store
 from piano_assets.store.shipping import ship
 from piano_assets_tests.defs.conftest import Graph, copied
@@ -165,7 +165,7 @@ def test_the_catalogues_tables_hold_users_comparisons(graph: Graph, tmp_path):
 
 def test_what_is_shipped_need_not_be_trained(graph: Graph, tmp_path, monkeypatch):
     monkeypatch.setattr(planner, "QUICKSTART", ("family.kernel_ridge",))
-    parts = planner.parts_to_ship(graph.store, ["family"])
+    parts = current.parts_to_ship(graph.store, ["family"])
     configs = {p.name.split("/")[0] for p in parts}
     assert "family.ridge" in configs
     assert "family.kernel_ridge" not in configs, "the quick start trains its own"
@@ -176,17 +176,17 @@ def test_what_is_shipped_need_not_be_trained(graph: Graph, tmp_path, monkeypatch
     )
     owed = planner.owed(store, ["family.ridge", "family.kernel_ridge"], 2)
     assert {t.config for t in planner.missing(store, owed)} == {"family.kernel_ridge"}
-    assert len(planner.current_parts(store, owed)["predictions"]) == 2
+    assert len(current.current_parts(store, owed)["predictions"]) == 2
     # Nothing of it was named, and it stays while it fits.
-    assert len(planner.parts_to_ship(store, ["loss"])) == len(parts)
+    assert len(current.parts_to_ship(store, ["loss"])) == len(parts)
 
 
 def test_shipping_nothing_says_so(graph: Graph):
     with pytest.raises(ValueError, match=r"nothing of loss@reduced is finished \(piano sweep loss@reduced\)"):
-        planner.parts_to_ship(graph.store, ["loss@reduced"])
+        current.parts_to_ship(graph.store, ["loss@reduced"])
 
 
 def test_no_config_lies_among_the_predictions_that_nobody_trains():
     runs = [f"{config}/0.float64-cpu" for config in built_in().trials]
     assert any(run.startswith("procedure.") for run in runs)
-    assert [run for run in runs if run.startswith(planner.MADE_OF_OTHERS)] == []
+    assert [run for run in runs if run.startswith(current.MADE_OF_OTHERS)] == []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
-from piano_assets.defs import planner
+from piano_assets.defs import current, planner
 from piano_assets.defs.data import PianoData
 from piano_assets.defs.probes import applicable, asset_config
 from piano_assets.defs.quickstart import StageFailed, materializer
@@ -56,8 +56,8 @@ def test_every_probe_that_was_asked_stands_in_its_table(piano: PianoData):
     found = query(piano.store(), "SELECT DISTINCT probe, subject FROM diagnostics")
     wanted = {(n, f"{c}|0") for c, names in ASKED.items() for n in names if n in DIAGNOSTICS}
     assert {(r.probe, r.subject) for r in found.itertuples()} == wanted | {("learning_curves", f"{NETWORK}|0")}
-    for table in planner.PROBED:
-        for part in planner.probe_parts(piano.store(), table):
+    for table in current.PROBED:
+        for part in current.probe_parts(piano.store(), table):
             TABLES[table].conform(read_part(part).to_pandas())
 
 
@@ -83,11 +83,11 @@ def test_altered_predictions_are_kept_under_their_conditions_and_enter_no_score(
     assert "noise.clean" in set(counted["condition"])
     assert "noise.white:20" in set(counted["condition"])
     assert set(counted["n"]) == {19 * N_CLIPS}
-    assert not set(planner.read_predictions(store)["condition"]) - {"clean"}
+    assert not set(current.read_predictions(store)["condition"]) - {"clean"}
 
 
 def test_asking_again_computes_nothing(piano: PianoData):
-    paths = [p for t in (*planner.PROBED, "predictions") for p in (piano.store().root / "parts" / t).rglob("*.parquet")]
+    paths = [p for t in (*current.PROBED, "predictions") for p in (piano.store().root / "parts" / t).rglob("*.parquet")]
     before = {p: p.stat().st_mtime_ns for p in paths}
     ask(piano, again=("noise", "cross_performer", "error_analysis"))
     assert {p: p.stat().st_mtime_ns for p in paths} == before
@@ -96,12 +96,12 @@ def test_asking_again_computes_nothing(piano: PianoData):
 def test_what_was_asked_of_a_model_goes_with_it(piano: PianoData, tmp_path):
     """A probe's rows vouch for a run; when that run is another one, they are no result any more."""
     store = piano.store()
-    (part,) = [p for p in planner.probe_parts(store, "diagnostics") if p.name == f"error_analysis/{NETWORK}"]
+    (part,) = [p for p in current.probe_parts(store, "diagnostics") if p.name == f"error_analysis/{NETWORK}"]
     frame = read_part(part).to_pandas()
     store.write("diagnostics", frame, key="other", name=part.name, run="a run that is gone")
-    assert part.name not in {p.name for p in planner.probe_parts(store, "diagnostics")}
+    assert part.name not in {p.name for p in current.probe_parts(store, "diagnostics")}
     store.write("diagnostics", frame, key=part.key, name=part.name, **part.record)
-    assert part.name in {p.name for p in planner.probe_parts(store, "diagnostics")}
+    assert part.name in {p.name for p in current.probe_parts(store, "diagnostics")}
 
 
 def test_what_cannot_be_asked_is_refused_with_its_reason(piano: PianoData):
