@@ -1,4 +1,4 @@
-"""Commands that make something: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`."""
+"""Commands that make something, or remove it: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`, `gc`."""
 
 import os
 import time
@@ -176,4 +176,26 @@ def smoke() -> None:
     run_stages("synthetic", lambda: planner.owed(store, wanted, 1))
 
 
-COMMANDS = (run, sweep, ship, probe, results, smoke)
+@click.command()
+@click.option("--days", type=click.FloatRange(0), default=7.0, show_default=True, help="Old snapshots and states stay.")
+@click.option("--remove", "removes", is_flag=True, help="Remove what is shown.")
+def gc(days: float, removes: bool) -> None:
+    """Show what nobody reads any more: what killed processes left, superseded checkpoints, old snapshots.
+
+    Predictions are never removed while a run vouches for them, nor checkpoints of what stands.
+    """
+    from piano_assets.defs.housekeeping import remove, rubbish
+
+    store = store_of()
+    found = rubbish(store, instance(), days)
+    for item in found:
+        console.print(f"{item.n_bytes / 1e6:9.1f} MB  {item.path.relative_to(store.root)}: {escape(item.reason)}")
+    if removes:
+        remove(store, found)
+    size = sum(item.n_bytes for item in found) / 1e6
+    console.print(f"{len(found)} items, {size:.1f} MB{' removed' if removes else ''}")
+    if found and not removes:
+        console.print("Nothing was removed: piano gc --remove")
+
+
+COMMANDS = (run, sweep, ship, probe, results, smoke, gc)
