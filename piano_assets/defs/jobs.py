@@ -1,6 +1,7 @@
-"""Jobs, the nightly schedule and the sensor that registers configs."""
+"""Jobs, the nightly schedule, and the sensors that register configs and write down what failed."""
 
 import os
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -8,8 +9,9 @@ from piano_assets.defs import planner
 from piano_assets.defs.data import PianoData
 from piano_assets.defs.halving import going_on
 from piano_assets.defs.night import night, seconds_of
-from piano_assets.defs.status import running
+from piano_assets.defs.status import failure_digest, running
 from piano_assets.defs.training import CONFIGS, batch_config, batch_tags, sweep
+from piano_assets.store.parts import write_file
 
 corpus_job = dg.define_asset_job(
     "corpus",
@@ -99,10 +101,20 @@ def register_configs(context: dg.SensorEvaluationContext, piano: PianoData):
     return dg.SensorResult(dynamic_partitions_requests=[CONFIGS.build_add_request(unknown)])
 
 
+@dg.run_failure_sensor(default_status=dg.DefaultSensorStatus.RUNNING)
+def digest_of_failures(context: dg.RunFailureSensorContext, piano: PianoData) -> None:
+    """Write what failed and why to `data/<corpus>/failures/<date>-<run>.md`."""
+    run = context.dagster_run
+    text = failure_digest(context.instance, run, context.failure_event.message or "no message")
+    path = piano.store().root / "failures" / f"{datetime.now(UTC):%Y-%m-%d}-{run.run_id[:8]}.md"
+    context.log.info(f"written: {write_file(path, text.encode())}")
+
+
 JOBS: list = [corpus_job, features_job, results_job, quickstart]
 SCHEDULES = [nightly_sweep]
 SENSORS = [
     register_configs,
+    digest_of_failures,
     dg.AutomationConditionSensorDefinition(
         "results_follow_predictions",
         target=dg.AssetSelection.groups("results"),

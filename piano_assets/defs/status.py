@@ -113,6 +113,26 @@ def failed(instance: dg.DagsterInstance) -> dict[str, str]:
     return found
 
 
+def failure_digest(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> str:
+    """A failed run in Markdown: what it was, which partitions failed and why, and what to do."""
+    reasons = reasons_of(instance, run)
+    partitions = partitions_of(instance, run)
+    tags = {k: v for k, v in run.tags.items() if k.startswith("piano/")}
+    lines = [f"# {run.job_name} failed", "", f"Run `{run.run_id}`: {message}", ""]
+    lines += [f"- {name}: {value}" for name, value in sorted(tags.items())]
+    if reasons:
+        lines += ["", f"{len(reasons)} of {len(partitions)} partitions failed, the others stand:", ""]
+        lines += [f"- `{partition}`: {reason}" for partition, reason in sorted(reasons.items())]
+    elif partitions:
+        lines += ["", f"It held {len(partitions)} partitions; those that it finished stand:", ""]
+        lines += [f"- `{partition}`" for partition in partitions]
+    lines += [
+        "",
+        "What stands is not trained again. `piano status` says what is left; the next sweep goes on from there.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def reasons_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
     """Partition -> reason, as a failed batch left them."""
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):

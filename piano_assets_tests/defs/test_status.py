@@ -10,6 +10,8 @@ from piano_assets.catalogue.trial import vary
 from piano_assets.cli import main
 from piano_assets.defs import planner, status
 from piano_assets.defs.build import build_defs
+from piano_assets.defs.data import PianoData
+from piano_assets.defs.jobs import digest_of_failures
 from piano_assets.defs.training import CONFIGS, batch_config, batch_tags, sweep
 from piano_assets.training import data
 from piano_assets_tests.defs.conftest import Graph
@@ -96,6 +98,41 @@ def test_what_failed_says_why_and_others_of_its_batch_do_not(graph: Graph, insta
     assert "colour" in why
     assert states(graph, instance, "family.kernel_ridge")[3] == ("missing", "never trained")
     assert states(graph, instance, "family.ridge")[0][0] == "stands"
+
+
+def test_a_failure_is_written_down(graph: Graph, instance, monkeypatch, tmp_path):
+    """With a batch of which one partition fails and one stands; and with a run that says nothing."""
+    missing = planner.missing(graph.store, planner.owed(graph.store, ["family.kernel_ridge"]))
+    broken = [dataclasses.replace(missing[0], trial=vary(missing[0].trial, {"model.settings.colour": 1.0}))]
+    stands = planner.owed(graph.store, ["family.ridge"])[:1]
+    monkeypatch.setattr("piano_assets.defs.training.tasks_of", lambda *_: [*stands, *broken])
+    done = sweep.execute_in_process(
+        instance=instance,
+        resources={"piano": graph.piano},
+        run_config=batch_config([*stands, *broken]),
+        tags=batch_tags([*stands, *broken], "cpu", 0),
+        raise_on_error=False,
+    )
+    run = instance.get_run_by_id(done.run_id)
+    (event,) = [e for e in done.all_events if e.event_type == dg.DagsterEventType.RUN_FAILURE]
+    context = dg.build_run_status_sensor_context(
+        sensor_name="digest_of_failures",
+        dagster_event=event,
+        dagster_instance=instance,
+        dagster_run=run,
+        resources={"piano": PianoData(root=str(tmp_path), corpus="synthetic")},
+    ).for_run_failure()
+    digest_of_failures(context)
+    (path,) = (tmp_path / "synthetic" / "failures").glob("*.md")
+    text = path.read_text()
+    assert f"Run `{run.run_id}`" in text
+    assert "1 of 2 partitions failed, the others stand:" in text
+    assert "- `family.kernel_ridge|2`: IllegalTrial:" in text
+    assert "`family.ridge|0`" not in text
+    assert "- piano/comparisons: family\n" in text
+    killed = instance.create_run_for_job(sweep, run_config=batch_config(missing), status=dg.DagsterRunStatus.FAILURE)
+    said = status.failure_digest(instance, killed, "killed")
+    assert "It held 3 partitions; those that it finished stand:\n\n- `family.kernel_ridge|2`\n" in said
 
 
 def test_a_run_that_was_killed_names_itself(graph: Graph, instance):
