@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 import pyarrow as pa
 
+from piano_assets.catalogue.trial import Trial
 from piano_assets.defs import planner
 from piano_assets.defs.planner import Task
 from piano_assets.schemas import TABLES
@@ -62,7 +63,7 @@ def parts_to_ship(store: Store, names: Iterable[str]) -> list[Part]:
     catalogue = planner.known(store)
     chosen, waiting = planner.chosen_configs(catalogue, names)
     before = [] if store.shipped is None else list(Store(store.shipped).parts("runs"))
-    already = [run.name.split("/")[0] for run in before]
+    already = [_config_of(run) for run in before]
     configs = dict.fromkeys(
         c for c in (*chosen, *waiting, *already) if c in catalogue.trials and c not in planner.QUICKSTART
     )
@@ -80,6 +81,19 @@ def parts_to_ship(store: Store, names: Iterable[str]) -> list[Part]:
     if not runs:
         raise ValueError(f"nothing of {', '.join(names)} is finished (piano sweep {' '.join(names)})")
     return [part for run in (*runs, *kept) for part in _of_run(store, run).values()]
+
+
+def shipped_trials(store: Store) -> list[Trial]:
+    """The trials of configs whose results are shipped: they stand only where what they read has been made."""
+    if store.shipped is None:
+        return []
+    trials = planner.known(store).trials
+    configs = dict.fromkeys(_config_of(run) for run in Store(store.shipped).parts("runs"))
+    return [trials[config] for config in configs if config in trials]
+
+
+def _config_of(run: Part) -> str:
+    return run.name.split("/")[0]
 
 
 def probe_parts(store: Store, table: str) -> list[Part]:

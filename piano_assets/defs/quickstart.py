@@ -86,7 +86,7 @@ def stages(
 
     def features() -> None:
         materialize(FEATURES)
-        for name in sequences_of(t.trial for t in tasks()):
+        for name in sequences_of([*(t.trial for t in tasks()), *current.shipped_trials(piano.store())]):
             if name in SEQUENCES:
                 materialize(["spectrograms"], name)
             else:  # of a user's own amounts, which no static partition can foresee
