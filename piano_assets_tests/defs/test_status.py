@@ -24,6 +24,21 @@ def states(graph: Graph, instance: dg.DagsterInstance, config: str) -> dict[int,
     return {row.seed: (row.state, row.why) for row in found.itertuples()}
 
 
+def one_of_two_fails(graph: Graph, instance: dg.DagsterInstance, monkeypatch) -> dg.ExecuteInProcessResult:
+    """A batch of `family.ridge|0`, which stands, and `family.kernel_ridge|2`, whose trial is illegal."""
+    missing = planner.missing(graph.store, planner.owed(graph.store, ["family.kernel_ridge"]))
+    broken = dataclasses.replace(missing[0], trial=vary(missing[0].trial, {"model.settings.colour": 1.0}))
+    batch = [planner.owed(graph.store, ["family.ridge"])[0], broken]
+    monkeypatch.setattr("piano_assets.defs.training.tasks_of", lambda *_: batch)
+    return sweep.execute_in_process(
+        instance=instance,
+        resources={"piano": graph.piano},
+        run_config=batch_config(batch),
+        tags=batch_tags(batch, "cpu", 0),
+        raise_on_error=False,
+    )
+
+
 @pytest.fixture
 def instance():
     with dg.instance_for_test() as one:
@@ -81,17 +96,7 @@ def test_a_selection_in_the_ui_holds_its_partitions(instance):
 
 
 def test_what_failed_says_why_and_others_of_its_batch_do_not(graph: Graph, instance, monkeypatch):
-    missing = planner.missing(graph.store, planner.owed(graph.store, ["family.kernel_ridge"]))
-    broken = [dataclasses.replace(missing[0], trial=vary(missing[0].trial, {"model.settings.colour": 1.0}))]
-    stands = planner.owed(graph.store, ["family.ridge"])[:1]
-    monkeypatch.setattr("piano_assets.defs.training.tasks_of", lambda *_: [*stands, *broken])
-    done = sweep.execute_in_process(
-        instance=instance,
-        resources={"piano": graph.piano},
-        run_config=batch_config([*stands, *broken]),
-        raise_on_error=False,
-    )
-    assert not done.success
+    assert not one_of_two_fails(graph, instance, monkeypatch).success
     state, why = states(graph, instance, "family.kernel_ridge")[2]
     assert state == "failed"
     assert why.startswith("IllegalTrial: ")
@@ -102,17 +107,7 @@ def test_what_failed_says_why_and_others_of_its_batch_do_not(graph: Graph, insta
 
 def test_a_failure_is_written_down(graph: Graph, instance, monkeypatch, tmp_path):
     """With a batch of which one partition fails and one stands; and with a run that says nothing."""
-    missing = planner.missing(graph.store, planner.owed(graph.store, ["family.kernel_ridge"]))
-    broken = [dataclasses.replace(missing[0], trial=vary(missing[0].trial, {"model.settings.colour": 1.0}))]
-    stands = planner.owed(graph.store, ["family.ridge"])[:1]
-    monkeypatch.setattr("piano_assets.defs.training.tasks_of", lambda *_: [*stands, *broken])
-    done = sweep.execute_in_process(
-        instance=instance,
-        resources={"piano": graph.piano},
-        run_config=batch_config([*stands, *broken]),
-        tags=batch_tags([*stands, *broken], "cpu", 0),
-        raise_on_error=False,
-    )
+    done = one_of_two_fails(graph, instance, monkeypatch)
     run = instance.get_run_by_id(done.run_id)
     (event,) = [e for e in done.all_events if e.event_type == dg.DagsterEventType.RUN_FAILURE]
     context = dg.build_run_status_sensor_context(
@@ -130,6 +125,7 @@ def test_a_failure_is_written_down(graph: Graph, instance, monkeypatch, tmp_path
     assert "- `family.kernel_ridge|2`: IllegalTrial:" in text
     assert "`family.ridge|0`" not in text
     assert "- piano/comparisons: family\n" in text
+    missing = planner.missing(graph.store, planner.owed(graph.store, ["family.kernel_ridge"]))
     killed = instance.create_run_for_job(sweep, run_config=batch_config(missing), status=dg.DagsterRunStatus.FAILURE)
     said = status.failure_digest(instance, killed, "killed")
     assert "It held 3 partitions; those that it finished stand:\n\n- `family.kernel_ridge|2`\n" in said
