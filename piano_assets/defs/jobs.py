@@ -88,9 +88,14 @@ def nightly_sweep(context: dg.ScheduleEvaluationContext, piano: PianoData):
     ]
 
 
-@dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING, job=sweep)
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    job=sweep,
+    description="Make every config a partition, users' too, so that each can be materialized by a click.",
+)
 def register_configs(context: dg.SensorEvaluationContext, piano: PianoData):
-    """Make every config a partition, users' too, so that each can be materialized by a click."""
+    """Request the partitions that are not there yet, and log what is wrong with users' files."""
     store = piano.store()
     for problem in planner.problems(store):
         context.log.warning(f"left out: {problem}")
