@@ -49,7 +49,7 @@ def night(store: Store, todo: Sequence[Task], budget_s: float | None = None, dev
     catalogue = planner.known(store)
     seconds = expected_seconds(past_runs(store), todo, catalogue.trials, device)
     open_ = undecided(store.read("tests"), catalogue)
-    references = {config for _, of, budget in catalogue.views() for config in [catalogue.reference(of, budget)[0]]}
+    references = {catalogue.reference(of, budget)[0] for _, of, budget in catalogue.views()}
 
     def rank(task: Task) -> tuple:
         known = task.config not in open_
