@@ -51,7 +51,7 @@ def sweep(
     from piano_assets.defs.sweeping import SweepError, sweep_of
 
     store = store_of()
-    device = "cuda" if planner.has_cuda() else "cpu"
+    device = planner.device()
     try:
         budget_s = None if budget is None else seconds_of(budget)
         wanted = sweep_of(store, names, seeds, reference, halve, write=not dry_run)

@@ -99,18 +99,18 @@ def _orphans(store: Store, kept: set[str], busy: set[tuple[str, int]]) -> Iterat
     What a run vouches for stays, whether or not it still stands: a retired arm's predictions are kept.
     """
     vouched = {(run.name, run.key) for run in store.parts("runs")}
-    for table in TRIAL_TABLES:
+    for table in (*TRIAL_TABLES, *PROBED):
         for part in store.parts(table):
+            if "run" in part.record:
+                if part.record["run"] not in kept:
+                    yield part.path, "of a probe, whose model no longer stands"
+                continue
             config, _, rest = part.name.partition("/")
             seed = rest.partition(".")[0]
             if "." not in config or not seed.isdecimal() or (config, int(seed)) in busy:
                 continue  # made of others, or of altered clips, or being written
             if (part.name, part.key) not in vouched:
                 yield part.path, "published without the run that vouches for it"
-    for table in (*PROBED, "predictions"):
-        for part in store.parts(table):
-            if "run" in part.record and part.record["run"] not in kept:
-                yield part.path, "of a probe, whose model no longer stands"
 
 
 def _work(store: Store) -> Iterator[tuple[Path, str]]:

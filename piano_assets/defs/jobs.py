@@ -69,7 +69,7 @@ def nightly_sweep(context: dg.ScheduleEvaluationContext, piano: PianoData):
     free = [t for t in todo if t.partition not in busy]
     if not free:
         return dg.SkipReason(f"all {len(todo)} missing partitions are queued or in progress")
-    device = "cuda" if planner.has_cuda() else "cpu"
+    device = planner.device()
     budget_s = seconds_of(os.environ.get("PIANO_NIGHT_BUDGET", NIGHT_BUDGET))
     tonight = night(store, free, budget_s, device)
     if not tonight.chosen:

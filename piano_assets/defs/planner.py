@@ -85,6 +85,11 @@ def has_cuda() -> bool:
     return Path("/dev/nvidiactl").exists() or Path("/dev/nvidia0").exists()
 
 
+def device() -> str:
+    """The device class that networks are trained on here."""
+    return "cuda" if has_cuda() else "cpu"
+
+
 def sweepable(trial: Trial, cuda: bool) -> bool:
     """Whether a sweep trains it unasked.
 

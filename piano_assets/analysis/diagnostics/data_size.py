@@ -207,13 +207,11 @@ def _extrapolated(points: Points, known: Units) -> Iterator[dict[str, object]]:
             except NoLaw as reason:
                 yield told | {"condition": f"{DOUBLED}: {reason}", "metric": metric, "value": np.nan}
                 continue
-            weight = law.gradient(2 * n[-1])
-            ahead = replace(
-                weighted(parts, weight.tolist(), [metric]), value={metric: np.full(len(ROW_NAMES), law(2 * n[-1]))}
-            )
+            weight, value = law.gradient(2 * n[-1]), law(2 * n[-1])
+            ahead = replace(weighted(parts, weight.tolist(), [metric]), value={metric: np.full(len(ROW_NAMES), value)})
             low, high = (ends[metric][N_DIMENSIONS] for ends in intervals(ahead, known))
-            value = {"value": law(2 * n[-1]), "ci_low": low, "ci_high": high}
-            yield told | {"condition": DOUBLED, "metric": metric} | value
+            found = {"value": value, "ci_low": low, "ci_high": high}
+            yield told | {"condition": DOUBLED, "metric": metric} | found
             for name in ("a", "b", "c"):
                 told_law = {"condition": LAW, "step": np.nan, "metric": f"{metric}_{name}"}
                 yield told | told_law | {"value": getattr(law, name)}
