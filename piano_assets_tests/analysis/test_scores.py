@@ -327,3 +327,30 @@ def test_a_clip_that_several_folds_test_counts_with_all_its_rows():
     for metric in metrics:
         np.testing.assert_allclose(b.value[metric], a.value[metric], rtol=1e-10)
         np.testing.assert_allclose(b.contribution[metric], a.contribution[metric], atol=1e-13)
+
+
+def test_an_interval_rests_on_scores_computed_anew_without_each_group():
+    """R2 of sklearn without each cluster, performer and pair of both: V_cluster + V_performer - V_both, floored."""
+    from scipy.stats import t as student
+    from sklearn.metrics import r2_score
+
+    from piano_assets.analysis.evaluate import judge
+    from piano_assets.analysis.panel import Block, units
+    from piano_assets.analysis.scores import intervals
+    from piano_assets.statistics.clustered import degrees_of_freedom
+
+    known, n = units(CLIPS, LABELS), len(CLIPS)
+    pred, target = PRED[0].astype(float), known.labels["clean"]
+    judged = judge(Block("m|0", "s", "fixed", 0, np.zeros(n, int), np.arange(n), pred), known, "clean", "all", "global")
+    low, high = (ends["r2_pooled"][-1] for ends in intervals(judged, known))
+
+    def variance(codes: np.ndarray) -> float:
+        groups, whole = np.unique(codes), r2_score(target, pred)
+        lost = [whole - r2_score(target[codes != g], pred[codes != g]) for g in groups]
+        return (len(groups) - 1) / len(groups) * sum(x**2 for x in lost)
+
+    pairs = known.cluster * 1000 + known.performer
+    both, player, music = variance(pairs), variance(known.performer), variance(known.cluster)
+    se = np.sqrt(max(music + player - both, min(music, player)))
+    wanted = student.ppf(0.975, degrees_of_freedom(known.cluster, known.performer)) * se
+    np.testing.assert_allclose((high - low) / 2, wanted, rtol=1e-8)
