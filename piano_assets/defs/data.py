@@ -2,12 +2,14 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
+from piano_assets.defs.heartbeat import beating
 from piano_assets.schemas import TABLES, Column
 from piano_assets.store.location import open_store
 from piano_assets.store.parts import Part, Store
@@ -25,6 +27,13 @@ class PianoData(dg.ConfigurableResource):
 
     def store(self) -> Store:
         return open_store(self.root, self.corpus)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["PianoData"]:
+        """Every asset and op has this resource: while a run has it, the run shows that it lives."""
+        run = context.run
+        with nullcontext() if run is None else beating(self.store(), run.run_id):
+            yield self
 
 
 def describe(table: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def rubbish(store: Store, instance: dg.DagsterInstance, days: float = DAYS, now:
     days: how long states of unfinished trainings and old snapshots are kept. now: seconds since 1970.
     """
     now = time.time() if now is None else now
-    busy = {planner.parse_partition(partition) for partition in running(instance)}
+    busy = {planner.parse_partition(partition) for partition in running(store, instance)}
     kept = standing_keys(store)
     found: dict[Path, str] = {}
     for path, reason in (*_left_behind(store), *_checkpoints(store, kept, busy), *_orphans(store, kept, busy)):

@@ -1,5 +1,6 @@
 """Jobs, the nightly schedule, and the sensors that register configs and write down what failed."""
 
+import json
 import os
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ import dagster as dg
 from piano_assets.defs import planner
 from piano_assets.defs.data import PianoData
 from piano_assets.defs.halving import going_on
+from piano_assets.defs.heartbeat import fail, in_progress
 from piano_assets.defs.night import night, seconds_of
 from piano_assets.defs.status import failure_digest, running
 from piano_assets.defs.training import CONFIGS, batch_config, batch_tags, sweep
@@ -65,7 +67,7 @@ def nightly_sweep(context: dg.ScheduleEvaluationContext, piano: PianoData):
     todo = planner.missing(store, going_on(store, owed, planner.known(store)))
     if not todo:
         return dg.SkipReason("every partition that is swept unasked stands")
-    busy = running(context.instance)
+    busy = running(store, context.instance)
     free = [t for t in todo if t.partition not in busy]
     if not free:
         return dg.SkipReason(f"all {len(todo)} missing partitions are queued or in progress")
@@ -106,6 +108,23 @@ def register_configs(context: dg.SensorEvaluationContext, piano: PianoData):
     return dg.SensorResult(dynamic_partitions_requests=[CONFIGS.build_add_request(unknown)])
 
 
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fail runs whose process died with its code server or its machine, so that they block nothing.",
+)
+def fail_orphans(context: dg.SensorEvaluationContext, piano: PianoData):
+    """Fail a run that had no sign of life at two looks on end: after a machine slept, all look dead once."""
+    store = piano.store()
+    before: dict[str, float] = json.loads(context.cursor or "{}")
+    _, orphans = in_progress(store, context.instance)
+    for run_id, sign in orphans.items():
+        if before.get(run_id) == sign:
+            context.log.warning(f"run {run_id}: {fail(store, context.instance, run_id, sign)}")
+    context.update_cursor(json.dumps(orphans))
+    return dg.SkipReason(f"{len(orphans)} runs without a sign of life")
+
+
 @dg.run_failure_sensor(default_status=dg.DefaultSensorStatus.RUNNING)
 def digest_of_failures(context: dg.RunFailureSensorContext, piano: PianoData) -> None:
     """Write what failed and why to `data/<corpus>/failures/<date>-<run>.md`."""
@@ -119,6 +138,7 @@ JOBS: list = [corpus_job, features_job, results_job, quickstart]
 SCHEDULES = [nightly_sweep]
 SENSORS = [
     register_configs,
+    fail_orphans,
     digest_of_failures,
     dg.AutomationConditionSensorDefinition(
         "results_follow_predictions",

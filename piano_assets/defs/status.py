@@ -8,19 +8,13 @@ import dagster as dg
 import pandas as pd
 
 from piano_assets.defs import planner
+from piano_assets.defs.heartbeat import in_progress
 from piano_assets.defs.planner import Task
 from piano_assets.defs.training import ASSET_NAMES, FAILED, PARTITIONS
 from piano_assets.store.parts import Part, Store, read_part
 from piano_assets.training import data
 
 STATES = ("stands", "running", "failed", "stale", "missing")
-IN_PROGRESS = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
 _RECENT = 200
 """Failed runs that are looked through, newest first."""
 
@@ -32,7 +26,7 @@ def status(store: Store, tasks: Iterable[Task], instance: dg.DagsterInstance) ->
     not stand); `stale` (trained, of another trial, code or data version); `missing` (never trained, or a part that it
     reads is not there to say).
     """
-    busy, broken = running(instance), failed(instance)
+    busy, broken = running(store, instance), failed(instance)
     rows = []
     for task in tasks:
         state, why = _state(store, task)
@@ -91,9 +85,9 @@ def partitions_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]
     return list(PARTITIONS.get_partition_keys_in_range(between, dynamic_partitions_store=instance))
 
 
-def running(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Partition -> id of the run that holds it, queued or in progress."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS)))
+def running(store: Store, instance: dg.DagsterInstance) -> dict[str, str]:
+    """Partition -> id of the run that holds it, queued or in progress; one whose process died holds nothing."""
+    runs, _ = in_progress(store, instance)
     return {partition: run.run_id for run in runs for partition in partitions_of(instance, run)}
 
 

@@ -49,14 +49,20 @@ def test_every_table_asset_shows_its_columns():
     assert nullable == {name for name, column in TABLES["labels"].columns.items() if column.nullable} != set()
 
 
+def tick(sensor: dg.SensorDefinition, instance: dg.DagsterInstance, resources: dict):
+    """What a sensor asks for."""
+    with dg.build_sensor_context(instance=instance, resources=resources) as context:
+        return sensor(context)
+
+
 def test_the_sensor_registers_every_config_once(tmp_path):
     resources = {"piano": PianoData(root=str(tmp_path), corpus="synthetic")}
     with dg.instance_for_test() as instance:
-        asked = register_configs(dg.build_sensor_context(instance=instance, resources=resources))
+        asked = tick(register_configs, instance, resources)
         request = asked.dynamic_partitions_requests[0]
         assert set(request.partition_keys) == set(catalogue())
         instance.add_dynamic_partitions(str(CONFIGS.name), list(request.partition_keys))
-        again = register_configs(dg.build_sensor_context(instance=instance, resources=resources))
+        again = tick(register_configs, instance, resources)
         assert isinstance(again, dg.SkipReason)
 
 
@@ -67,7 +73,7 @@ def test_the_sensor_registers_users_configs_and_logs_what_is_wrong(tmp_path, cap
     (tmp_path / "comparisons" / "broken.toml").write_text(good.replace("family.ridge", "family.rigde"))
     resources = {"piano": PianoData(root=str(tmp_path), corpus="synthetic")}
     with dg.instance_for_test() as instance:
-        asked = register_configs(dg.build_sensor_context(instance=instance, resources=resources))
+        asked = tick(register_configs, instance, resources)
     assert set(asked.dynamic_partitions_requests[0].partition_keys) == {
         *catalogue(),
         "mine.strong",
@@ -76,21 +82,26 @@ def test_the_sensor_registers_users_configs_and_logs_what_is_wrong(tmp_path, cap
     assert "broken.toml:2: unknown reference='family.rigde'" in capfd.readouterr().err
 
 
+def at(time: datetime.datetime, instance: dg.DagsterInstance, piano: PianoData):
+    """What the nightly schedule asks for."""
+    with dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=time, resources={"piano": piano}
+    ) as context:
+        return nightly_sweep(context)
+
+
 @pytest.mark.xdist_group("graph")
 def test_the_night_requests_what_is_missing_and_nothing_else(graph: Graph, monkeypatch):
     night = datetime.datetime(2026, 11, 22, 2, tzinfo=datetime.UTC)
     with dg.instance_for_test() as instance:
-        context = dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=night, resources={"piano": graph.piano}
-        )
-        requests = nightly_sweep(context)
+        requests = at(night, instance, graph.piano)
         asked = [p for r in requests for p in r.run_config["ops"]["train_batch"]["config"]["partitions"]]
         missing = planner.missing(graph.store, planner.owed(graph.store, planner.swept_configs(graph.store)))
         assert sorted(asked) == sorted(t.partition for t in missing)
         assert len({r.run_key for r in requests}) == len(requests)
         trained = tasks(graph.store, SMALL | NETWORK)
         monkeypatch.setattr(planner, "owed", lambda store, configs: trained)
-        assert isinstance(nightly_sweep(context), dg.SkipReason)
+        assert isinstance(at(night, instance, graph.piano), dg.SkipReason)
 
 
 @pytest.mark.xdist_group("graph")

@@ -79,7 +79,7 @@ def test_what_a_run_holds_is_running(graph: Graph, instance):
     assert found[3] == ("missing", "never trained"), ended
 
 
-def test_a_selection_in_the_ui_holds_its_partitions(instance):
+def test_a_selection_in_the_ui_holds_its_partitions(graph: Graph, instance):
     job = build_defs().resolve_implicit_global_asset_job_def()
     instance.add_dynamic_partitions(str(CONFIGS.name), ["family.ridge", "family.kernel_ridge"])
     common = {"status": dg.DagsterRunStatus.STARTED, "asset_selection": frozenset({dg.AssetKey("predictions")})}
@@ -89,7 +89,7 @@ def test_a_selection_in_the_ui_holds_its_partitions(instance):
     many = instance.create_run_for_job(job, tags=several, **common)
     scores = common | {"asset_selection": frozenset({dg.AssetKey("noise")})}
     instance.create_run_for_job(job, tags={"dagster/partition": "family.ridge"}, **scores)
-    assert status.running(instance) == {
+    assert status.running(graph.store, instance) == {
         "family.ridge|3": one.run_id,
         **{f"family.ridge|{seed}": many.run_id for seed in (0, 1, 2)},
     }
@@ -110,14 +110,14 @@ def test_a_failure_is_written_down(graph: Graph, instance, monkeypatch, tmp_path
     done = one_of_two_fails(graph, instance, monkeypatch)
     run = instance.get_run_by_id(done.run_id)
     (event,) = [e for e in done.all_events if e.event_type == dg.DagsterEventType.RUN_FAILURE]
-    context = dg.build_run_status_sensor_context(
+    with dg.build_run_status_sensor_context(
         sensor_name="digest_of_failures",
         dagster_event=event,
         dagster_instance=instance,
         dagster_run=run,
         resources={"piano": PianoData(root=str(tmp_path), corpus="synthetic")},
-    ).for_run_failure()
-    digest_of_failures(context)
+    ).for_run_failure() as context:
+        digest_of_failures(context)
     (path,) = (tmp_path / "synthetic" / "failures").glob("*.md")
     text = path.read_text()
     assert f"Run `{run.run_id}`" in text
