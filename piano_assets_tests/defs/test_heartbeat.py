@@ -9,6 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from piano_assets.defs import status
 from piano_assets.defs.data import PianoData
@@ -31,9 +35,11 @@ def instance():
         yield one
 
 
-def started(instance: dg.DagsterInstance, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED) -> dg.DagsterRun:
+def started(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED, **more
+) -> dg.DagsterRun:
     config = {"ops": {"train_batch": {"config": {"partitions": ["family.ridge|0"]}}}}
-    return instance.create_run_for_job(sweep, run_config=config, status=status)
+    return instance.create_run_for_job(sweep, run_config=config, status=status, **more)
 
 
 def look(piano: PianoData, instance: dg.DagsterInstance, cursor: str | None = None) -> str:
@@ -107,10 +113,13 @@ def test_a_sign_of_life_keeps_a_run_that_dagster_has_not_heard_of_for_long(piano
 
 
 def test_a_queued_run_waits_as_long_as_it_must(piano, instance):
-    run = started(instance, dg.DagsterRunStatus.NOT_STARTED)
-    queued = dg.DagsterEvent(dg.DagsterEventType.PIPELINE_ENQUEUED.value, job_name="sweep", message="in the queue")
-    instance.run_storage.handle_run_event(run.run_id, queued)
-    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.QUEUED
+    where = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="piano_assets.definitions"), "here")
+    run = started(
+        instance,
+        dg.DagsterRunStatus.QUEUED,
+        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(where, "__repository__"), "sweep"),
+        job_code_origin=JobPythonOrigin("sweep", RepositoryPythonOrigin(sys.executable, ModuleCodePointer("m", "f"))),
+    )
     alive, orphans = in_progress(piano.store(), instance, now=LATER)
     assert ([r.run_id for r in alive], orphans) == ([run.run_id], {})
 
