@@ -77,6 +77,7 @@ def train(
         precision_that_gains(device),
         on_fold=lambda partition, n, folds: context.log.info(f"{partition}: {n} of {folds} folds"),
         on_failure=fail,
+        on_wait=lambda partition: context.log.info(f"{partition}: another process trains it; waiting"),
     )
     if failed:
         said = "; ".join(f"{partition}: {reason}" for partition, reason in failed.items())

@@ -2,11 +2,13 @@
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 
@@ -76,6 +78,7 @@ class Partition:
         self.name = part_name(self.trial, self.config, self.seed, self.precision, self.device)
         # Two configs may hold one trial, as a user's comparison can: each has a folder of its own.
         self.work = work_folder(self.store.root, digest(self.key, self.name))
+        self.lock = filelock.FileLock(self.work.with_suffix(".lock"), is_singleton=False)
         self.facts = {
             "part_key": self.key,
             "config": self.config,
@@ -83,6 +86,30 @@ class Partition:
             "data_version": data_version(self.trial, self.store),
             "code_version": code_version(self.trial),
         }
+
+    def claim(self, wait: bool = False) -> bool:
+        """Take the partition in hand; False where another process has it. The lock of a killed process is free.
+
+        wait: until the other process is through with it.
+        """
+        self.work.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=-1 if wait else 0)
+        except filelock.Timeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let another process have it."""
+        if self.lock.is_locked:
+            if self.stands() is not None:
+                # Whoever waits for this file, or makes it anew, finds the partition finished.
+                Path(self.lock.lock_file).unlink(missing_ok=True)
+            self.lock.release()
+
+    def stands(self) -> Part | None:
+        """The part that says that it is finished."""
+        return self.store.part("runs", self.name, key=self.key)
 
     @property
     def complete(self) -> bool:
@@ -123,7 +150,7 @@ class Partition:
         Raises:
             RuntimeError: the models of some folds are gone.
         """
-        stands = self.store.part("runs", self.name, key=self.key)
+        stands = self.stands()
         if stands is not None:
             return RunResult.of(self.config, self.seed, stands, reused=True)
         results = {unit: self.results[unit] for unit in self.units}
@@ -149,9 +176,23 @@ class Partition:
         }
         record = {"status": status, "seconds": seconds, "n_params": results[self.folds[0]].n_params}
         part = self.store.write("runs", pd.DataFrame([run]), key=self.key, name=self.name, **record)
-        # A second process on the same partition may have tidied up already; what stays behind is never read again.
+        # Whoever works without locks may have tidied up already; what stays behind is never read again.
         shutil.rmtree(self.work, ignore_errors=True)
         return RunResult.of(self.config, self.seed, part, reused=False)
+
+
+@contextmanager
+def claimed(partitions: Sequence[Partition], wait: bool = False) -> Iterator[list[Partition]]:
+    """Those that no other process has in hand; no other takes them until the end of the block."""
+    mine: list[Partition] = []
+    try:
+        for partition in partitions:
+            if partition.claim(wait):
+                mine.append(partition)
+        yield mine
+    finally:
+        for partition in mine:
+            partition.release()
 
 
 def _tables(

@@ -16,7 +16,7 @@ from piano_assets.training.check import check
 from piano_assets.training.data import TrialData, done, load, part_names
 from piano_assets.training.folds import FoldResult, fit_tabular
 from piano_assets.training.nested import as_inner, fit_nested, inner_level
-from piano_assets.training.partition import Partition, RunResult
+from piano_assets.training.partition import Partition, RunResult, claimed
 from piano_assets.training.stacks import SAVE_EVERY_S, fit_groups, stack_key
 
 Item = tuple[str, Trial, int]
@@ -46,10 +46,12 @@ def run_batch(
     on_failure: Callable[[str, Exception], None] | None = None,
     members: int | None = None,
     save_every_s: float = SAVE_EVERY_S,
+    on_wait: Callable[[str], None] | None = None,
 ) -> list[RunResult]:
     """Make sure that the parts of each (config, trial, seed) exist; each is published as soon as it is complete.
 
     Networks whose members have equal shapes train as one stack; data are read once for all that read the same parts.
+    What another process is training is left for the end, and then waited for: nothing is trained twice.
 
     Args:
         device: `cpu`, `cuda` or `cuda:<n>`. precision: `float32` or `bfloat16`, for networks.
@@ -59,6 +61,7 @@ def run_batch(
         on_failure: told a partition and what kept it from being trained; the others go on. None: the error is raised.
         members: at most so many members at once, instead of what fits the memory.
         save_every_s: seconds between saved states of networks in training.
+        on_wait: told a partition that another process trains, when there is nothing left to do but wait for it.
     Returns:
         what came of each partition that did not fail, in the order of `items`.
     Raises:
@@ -99,34 +102,58 @@ def run_batch(
                 bundles.setdefault(_bundle(trial), []).append(partition)
         except (ValueError, OSError) as error:
             failed(config, seed, error)
-    for bundle in bundles.values():
-        ready: list[Partition] = []
-        data: TrialData | None = None
-        inner: TrialData | None = None
-        for partition in bundle:
-            try:
-                if data is None:
-                    loaded = load(partition.trial, store)
-                    inner = inner_level(partition.trial, loaded, store)
-                    data = loaded
-                partition.begin(data, inner)
-                ready.append(partition)
-            except (ValueError, OSError) as error:
-                failed(partition.config, partition.seed, error)
-        if data is None:
-            continue
-        for partition in [p for p in ready if p.complete]:  # killed while it was published
-            fold_done(partition)
-        ready = [p for p in ready if not p.complete]
-        if bundle[0].trial.optimisation is not None:
-            _train_networks(ready, data, inner, fold_done, failed, members, save_every_s)
-            continue
-        for partition in ready:
-            try:
-                _train_tabular(partition, data, inner, fold_done, threads)
-            except (ValueError, OSError) as error:
-                failed(partition.config, partition.seed, error)
+
+    def attempt(step: Callable[[Partition], bool], partition: Partition) -> bool:
+        try:
+            return step(partition)
+        except (ValueError, OSError) as error:
+            failed(partition.config, partition.seed, error)
+            return False
+
+    def train(bundle: list[Partition], wait: bool = False) -> list[Partition]:
+        """Train what nobody else has in hand, networks together; returns the others."""
+        loaded: list[tuple[TrialData, TrialData | None]] = []  # once for all, and not before it is needed
+
+        def begin(partition: Partition) -> bool:
+            """Whether anything of it is left to train."""
+            if (run := partition.stands()) is not None:
+                finished(RunResult.of(partition.config, partition.seed, run, reused=True))
+                return False
+            if not loaded:
+                loaded.append(_load(partition.trial, store))
+            partition.begin(*loaded[0])
+            if partition.complete:  # killed while it was published
+                fold_done(partition)
+            return not partition.complete
+
+        def fit(partition: Partition) -> bool:
+            _train_tabular(partition, *loaded[0], fold_done, threads)
+            return True
+
+        is_network = bundle[0].trial.optimisation is not None
+        elsewhere: list[Partition] = []
+        for together in [bundle] if is_network else [[partition] for partition in bundle]:
+            with claimed(together, wait) as mine:
+                elsewhere += [p for p in together if p not in mine]
+                ready = [p for p in mine if attempt(begin, p)]
+                if is_network and ready:
+                    _train_networks(ready, *loaded[0], fold_done, failed, members, save_every_s)
+                elif ready:
+                    attempt(fit, ready[0])
+        return elsewhere
+
+    elsewhere = [partition for bundle in bundles.values() for partition in train(bundle)]
+    for partition in elsewhere:
+        if on_wait is not None:
+            on_wait(f"{partition.config}|{partition.seed}")
+        train([partition], wait=True)
     return [results[config, seed] for config, _, seed in items if (config, seed) in results]
+
+
+def _load(trial: Trial, store: Store) -> tuple[TrialData, TrialData | None]:
+    """The data of a trial and of its inner level, if it has one."""
+    data = load(trial, store)
+    return data, inner_level(trial, data, store)
 
 
 def _bundle(trial: Trial) -> str:
