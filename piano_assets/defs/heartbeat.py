@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -53,25 +54,29 @@ def beating(store: Store, run_id: str, every_s: float = BEAT_S) -> Iterator[None
         file.unlink(missing_ok=True)  # another step of the run may have removed it, and touches it again
 
 
-def last_sign(store: Store, record: dg.RunRecord) -> float:
-    """When a run was last heard of, by its process or by Dagster; seconds since 1970."""
-    known = record.update_timestamp.timestamp()
+def last_sign(store: Store, instance: dg.DagsterInstance, record: dg.RunRecord) -> float:
+    """When a run was last heard of, in seconds since 1970: its beat; between two steps, its last event."""
+    run_id = record.dagster_run.run_id
     try:
-        return max(known, _file(store, record.dagster_run.run_id).stat().st_mtime)
+        return _file(store, run_id).stat().st_mtime
     except FileNotFoundError:
-        return known
+        events = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+        return events[0].timestamp if events else record.update_timestamp.timestamp()
 
 
 def in_progress(
     store: Store, instance: dg.DagsterInstance, now: float | None = None
 ) -> tuple[list[dg.DagsterRun], dict[str, float]]:
-    """(runs that are queued or alive, last sign of each orphan by run id). A queued run needs no process."""
+    """(runs that are queued or alive, last sign of each orphan by run id). A queued run needs no process.
+
+    A sign from the future is none: the clock was set back since, and a living process beats by the new time.
+    """
     now = time.time() if now is None else now
     alive: list[dg.DagsterRun] = []
     orphans: dict[str, float] = {}
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
-        run, sign = record.dagster_run, last_sign(store, record)
-        if run.status == dg.DagsterRunStatus.QUEUED or now - sign <= DEAD_S:
+        run, sign = record.dagster_run, last_sign(store, instance, record)
+        if run.status == dg.DagsterRunStatus.QUEUED or abs(now - sign) <= DEAD_S:
             alive.append(run)
         else:
             orphans[run.run_id] = sign
@@ -81,7 +86,8 @@ def in_progress(
 def fail(store: Store, instance: dg.DagsterInstance, run_id: str, sign: float, now: float | None = None) -> str:
     """Fail an orphan, so that its slot is free and the plan goes on. Returns what was said of it."""
     now = time.time() if now is None else now
-    said = f"no sign of life for {now - sign:.0f} s: its process died. What it published stands."
+    said = f"no sign of life since {datetime.fromtimestamp(sign, UTC):%Y-%m-%d %H:%M:%S} UTC, {now - sign:.0f} s ago: "
+    said += "its process died. What it published stands."
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, said)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -11,9 +12,11 @@ from piano_assets.defs.data import PianoData
 from piano_assets.defs.halving import going_on
 from piano_assets.defs.heartbeat import fail, in_progress
 from piano_assets.defs.night import night, seconds_of
-from piano_assets.defs.status import failure_digest, running
+from piano_assets.defs.planner import Task
+from piano_assets.defs.status import failure_digest, running, trained_before
 from piano_assets.defs.training import CONFIGS, batch_config, batch_tags, sweep
-from piano_assets.store.parts import write_file
+from piano_assets.store.parts import digest, write_file
+from piano_assets.training.data import lacks, part_key
 
 corpus_job = dg.define_asset_job(
     "corpus",
@@ -79,14 +82,24 @@ def nightly_sweep(context: dg.ScheduleEvaluationContext, piano: PianoData):
         return dg.SkipReason(
             f"none of {len(free)} missing partitions fits {budget_s:.0f} s; one takes {cheapest:.0f} s"
         )
-    context.instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for t in tonight.chosen}))
     context.log.info(
         f"{len(tonight.chosen)} partitions, about {tonight.expected_s:.0f} s; {len(tonight.left)} are left"
     )
     date = context.scheduled_execution_time.date().isoformat()
+    return _requests(context.instance, planner.plan(tonight.chosen), device, lambda n, batch: f"{date}-{n}")
+
+
+def _requests(
+    instance: dg.DagsterInstance,
+    batches: list[list[Task]],
+    device: str,
+    key: Callable[[int, list[Task]], str],
+) -> list[dg.RunRequest]:
+    """One run a batch; what has a run key that was there before is not run again."""
+    instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for batch in batches for t in batch}))
     return [
-        dg.RunRequest(run_key=f"{date}-{n}", run_config=batch_config(batch), tags=batch_tags(batch, device, n))
-        for n, batch in enumerate(planner.plan(tonight.chosen))
+        dg.RunRequest(run_key=key(n, batch), run_config=batch_config(batch), tags=batch_tags(batch, device, n))
+        for n, batch in enumerate(batches)
     ]
 
 
@@ -106,6 +119,33 @@ def register_configs(context: dg.SensorEvaluationContext, piano: PianoData):
     if not unknown:
         return dg.SkipReason("every config is registered")
     return dg.SensorResult(dynamic_partitions_requests=[CONFIGS.build_add_request(unknown)])
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    job=sweep,
+    description="Switch on to train what users' comparisons need as soon as their file is there, and what a changed "
+    "corpus or code has made stale; each once in each state of trial, data and code.",
+)
+def sweep_changes(context: dg.SensorEvaluationContext, piano: PianoData):
+    """Request what users' comparisons lack and what stood and stands no longer, of all that is swept unasked."""
+    store = piano.store()
+    swept = set(planner.swept_configs(store))
+    asked = swept & set(planner.users_configs(store))
+    lacking = planner.missing(store, planner.owed(store, sorted(swept)))
+    todo = [t for t in lacking if t.config in asked or trained_before(store, t)]
+    busy = running(store, context.instance)
+    free = [t for t in going_on(store, todo, planner.known(store)) if t.partition not in busy]
+    if not free:
+        return dg.SkipReason("nothing that users ask for is missing, and nothing is stale")
+
+    def key(_: int, batch: list[Task]) -> str:
+        # What failed in this state would fail again: the night tries it once more, this sensor does not.
+        return digest(
+            [(t.partition, t.trial.key, lacks(t.trial, store) or part_key(t.trial, t.seed, store)) for t in batch]
+        )
+
+    return _requests(context.instance, planner.plan(free), planner.device(), key)
 
 
 @dg.sensor(
@@ -138,6 +178,7 @@ JOBS: list = [corpus_job, features_job, results_job, quickstart]
 SCHEDULES = [nightly_sweep]
 SENSORS = [
     register_configs,
+    sweep_changes,
     fail_orphans,
     digest_of_failures,
     dg.AutomationConditionSensorDefinition(

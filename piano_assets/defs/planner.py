@@ -133,6 +133,17 @@ def chosen_configs(catalogue: Catalogue, names: Iterable[str], cuda: bool | None
     return list(dict.fromkeys(chosen)), list(dict.fromkeys(c for c in waiting if c not in chosen))
 
 
+def users_configs(store: Store) -> list[str]:
+    """The configs of users' comparisons, their references among them."""
+    catalogue, own = known(store), {c.name for c in built_in().comparisons}
+    return [
+        config
+        for of in catalogue.comparisons
+        if of.name not in own
+        for config, _ in (catalogue.reference(of), *catalogue.arms(of).values())
+    ]
+
+
 def configs(store: Store | None = None) -> list[str]:
     """Every config: the keys of the dynamic partition."""
     return list(_catalogue(store).trials)

@@ -46,12 +46,12 @@ def _state(store: Store, task: Task) -> tuple[str, str]:
         return "stands", f"{device}, {precision}"
     if absent := data.lacks(task.trial, store):
         return "missing", f"reads {', '.join(absent)}, not made yet"
-    old = _trained(store, task)
+    old = trained_before(store, task)
     return ("stale", "; ".join(_changed(store, task, part) for part in old)) if old else ("missing", "never trained")
 
 
-def _trained(store: Store, task: Task) -> list[Part]:
-    """The runs of a task in every way, whatever their keys."""
+def trained_before(store: Store, task: Task) -> list[Part]:
+    """The runs of a task in every way, whatever their keys: of one that does not stand, those that are stale."""
     ways = itertools.product(data.PRECISIONS, data.DEVICES)
     names = dict.fromkeys(data.part_name(task.trial, task.config, task.seed, *way) for way in ways)
     return [part for name in names if (part := store.part("runs", name)) is not None]

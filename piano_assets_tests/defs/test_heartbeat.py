@@ -135,7 +135,7 @@ def test_an_orphan_is_failed_at_the_second_look_and_its_partition_is_free(piano,
     look(piano, instance, cursor)
     assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
     said = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)[0].message
-    assert "no sign of life for 18" in said
+    assert " UTC, 18" in said, "180 s and what the test took"
     assert look(piano, instance) == "{}"
 
 
@@ -150,3 +150,25 @@ def test_a_run_that_shows_life_between_two_looks_is_left_alone(piano, instance, 
     os.utime(file, (now + 500, now + 500))
     look(piano, instance, cursor)
     assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
+
+
+def test_between_two_steps_the_last_event_counts(piano, instance):
+    run = started(instance)
+    instance.report_engine_event("a step is over", run)
+    event_at = instance.get_records_for_run(run.run_id).records[-1].timestamp
+    assert [r.run_id for r in in_progress(piano.store(), instance, now=event_at + DEAD_S - 1)[0]] == [run.run_id]
+    assert in_progress(piano.store(), instance, now=event_at + DEAD_S + 1)[1] == {run.run_id: event_at}
+
+
+def test_a_clock_that_was_set_back_makes_no_orphan_immortal(piano, instance):
+    run = started(instance)
+    with beating(piano.store(), run.run_id, every_s=0.02):
+        file = piano.store().root / "heartbeats" / run.run_id
+        age(file, -1000)
+        deadline = time.monotonic() + 10
+        while in_progress(piano.store(), instance)[1]:  # alive again with its next beat
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    file.touch()
+    age(file, -1000)
+    assert list(in_progress(piano.store(), instance)[1]) == [run.run_id]
