@@ -28,7 +28,10 @@ DEPS = ["labels", "splits", "symbolic_features", "audio_features", "spectrograms
 DESCRIPTIONS = {
     "checkpoints": "The fitted models of one trial and seed, in safe formats with their records (seed 0 is kept).",
     "history": "Learning curves of one trial and seed, epoch by epoch.",
-    "predictions": "Out-of-fold predictions of one trial and seed: the truth that every score is computed from.",
+    "predictions": "Out-of-fold predictions of one trial and seed: the truth that every score is computed from.\n\n"
+    "To train one, Materialize: choose a config, as `family.ridge` (Catalog > `arms` and `piano comparisons` say what "
+    "each is; `@reduced` and `@smoke` train networks shorter), and a seed. What stands is not trained again. Then run "
+    "the job `results`, or switch on the sensor `results_follow_predictions`, to see it on the leaderboard.",
 }
 
 
