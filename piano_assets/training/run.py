@@ -14,6 +14,7 @@ from piano_assets.store.parts import Store, digest
 from piano_assets.training import provenance
 from piano_assets.training.check import check
 from piano_assets.training.data import TrialData, done, load, part_names
+from piano_assets.training.disk import require_place
 from piano_assets.training.folds import FoldResult, fit_tabular
 from piano_assets.training.nested import as_inner, fit_nested, inner_level
 from piano_assets.training.partition import Partition, RunResult, claimed
@@ -66,7 +67,7 @@ def run_batch(
         what came of each partition that did not fail, in the order of `items`.
     Raises:
         IllegalTrial: a name that no registry has. FileNotFoundError: a part that a trial reads is missing.
-        ValueError: an unknown precision.
+        ValueError: an unknown precision. StoreError: the data folder cannot be written, or has too little room.
     """
     if precision not in provenance.PRECISIONS:
         raise ValueError(f"precision={precision!r} must be one of {provenance.PRECISIONS}")
@@ -102,6 +103,14 @@ def run_batch(
                 bundles.setdefault(_bundle(trial), []).append(partition)
         except (ValueError, OSError) as error:
             failed(config, seed, error)
+    waiting = [partition for bundle in bundles.values() for partition in bundle]
+    if waiting:
+        try:
+            require_place(store, waiting)
+        except (ValueError, OSError) as error:
+            for partition in waiting:
+                failed(partition.config, partition.seed, error)
+            bundles.clear()
 
     def attempt(step: Callable[[Partition], bool], partition: Partition) -> bool:
         try:
