@@ -48,7 +48,5 @@ def test_room_is_what_is_needed_and_a_margin(tmp_path, spare):
     if spare == 0:
         require_room(tmp_path, 3_000_000, usage=usage)
     else:
-        with pytest.raises(
-            StoreError, match=r"540 MB free and must have 540 MB \(3 MB for .*537 to spare.*piano gc"
-        ):
+        with pytest.raises(StoreError, match=r"540 MB free and must have 540 MB \(3 MB for .*537 to spare.*piano gc"):
             require_room(tmp_path, 3_000_000, usage=usage)

@@ -9,9 +9,10 @@ from piano_assets.store import capacity
 from piano_assets.store.capacity import MARGIN, StoreError
 from piano_assets.store.parts import Store
 from piano_assets.training import disk, run
-from piano_assets.training.disk import TABULAR_BYTES, expected_bytes, require_place
+from piano_assets.training.disk import TABULAR_BYTES, published_bytes, require_place, state_bytes
 from piano_assets.training.partition import Partition
 from piano_assets.training.run import run_batch, run_trial
+from piano_assets.training.size import n_params
 from piano_assets_tests.training.tiny import AST, RIDGE, SEARCHED, build_store
 
 Usage = namedtuple("Usage", "total used free")
@@ -32,13 +33,16 @@ def on_disk(store: Store) -> int:
     return sum(p.stat().st_size for p in (*parts, *(store.root / "checkpoints").rglob("*")) if p.is_file())
 
 
-def test_expected_bytes_by_hand():
-    assert expected_bytes(RIDGE, 100, 3, 0, None, kept=False) == 2 * 8 * 100 * 19
-    assert expected_bytes(RIDGE, 0, 3, 0, None, kept=True) == 3 * TABULAR_BYTES
-    assert expected_bytes(SEARCHED, 100, 3, 0, None, kept=False) == 2 * 8 * 100 * 19 * 2
-    assert expected_bytes(AST, 0, 3, 0, 1000, kept=False) == 4 * 1000 * 4 * 3
-    assert expected_bytes(AST, 0, 3, 6, 1000, kept=True) == 4 * 1000 * (3 + 4 * 9)
-    assert AST.search == ()
+def test_estimates_by_hand():
+    assert published_bytes(RIDGE, 100, 3, None, kept=False) == 2 * 8 * 100 * 19
+    assert published_bytes(SEARCHED, 100, 3, None, kept=False) == 2 * 8 * 100 * 19 * 2
+    assert published_bytes(RIDGE, 0, 3, None, kept=True) == 3 * TABULAR_BYTES
+    assert published_bytes(AST, 0, 3, 1000, kept=True) == 4 * 1000 * 3
+    assert state_bytes(1000, 4, 9, "cpu", cores=2) == 16 * 1000 * 4 * 2
+    assert state_bytes(1000, 4, 1, "cpu", cores=2) == 16 * 1000 * 4
+    assert state_bytes(1000, 4, 9, "cuda:1") == 16 * 1000 * 4 * 9
+    assert state_bytes(1000, 4, 1000, "cuda") == 16 * 1000 * 256
+    assert state_bytes(0, 0, 0, "cpu") == 0
 
 
 @pytest.mark.parametrize("trial", [RIDGE, SEARCHED, AST])
@@ -50,9 +54,12 @@ def test_the_estimate_is_no_less_than_what_is_written(store, trial):
 
 
 def test_a_batch_adds_up(store):
-    one = require_place(store, [partition(store, AST)])
-    assert require_place(store, [partition(store, AST, seed) for seed in (0, 0)]) == 2 * one
-    assert require_place(store, [partition(store, AST, 1)]) < one, "models of seed 0 alone are kept"
+    def needed(*seeds: int) -> int:
+        return require_place(store, [partition(store, RIDGE, seed) for seed in seeds])
+
+    assert needed(0, 0) == 2 * needed(0)
+    assert needed(0) - needed(1) > 2 * TABULAR_BYTES, "models of seed 0 alone are kept"
+    assert require_place(store, [partition(store, AST)]) > 16 * n_params(AST, store) * 3
 
 
 def test_a_full_disk_is_told_before_anything_is_read_or_trained(store, monkeypatch):
