@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import filelock
@@ -45,7 +46,7 @@ VIEWS: dict[str, str] = {
     """,
 }
 
-READING: dict[str, bool | str] = {
+READING: dict[str, Any] = {
     "enable_external_access": False,
     "lock_configuration": True,
     "python_enable_replacements": False,
