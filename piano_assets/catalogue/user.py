@@ -36,7 +36,7 @@ KEYS = ("name", "hypothesis", "reference", "extends", "budget_note", "arms", "re
 TAKEN = ("ensemble", "lookup")
 """Subjects that are no trials begin with these names."""
 
-_NAME = re.compile("[a-z0-9_]{1,64}")
+_NAME = re.compile("[a-z0-9_]{1,80}")
 """Names become names of files and folders, a comparison's and an arm's together."""
 LARGEST = 2**15
 """Bytes of a file: the parser's memory grows with the square of what a file may nest."""

@@ -138,7 +138,7 @@ def test_files_may_build_on_each_other_whatever_their_order(tmp_path):
         (GOOD + '[arms.b]\nbase = "forest"\n', 7, r"unknown base='forest'; known: .*forest\.reference"),
         (GOOD + "[arms.b]\nbase = [1]\n", 7, r"unknown base=\[1\]"),
         (GOOD + "[arms.b]\nmodel = 3\n", 7, r"model=3 must be Tabular or Encoder"),
-        (GOOD + '[arms."../b"]\n', 6, r"the name '../b' must match \[a-z0-9_\]\{1,64\}"),
+        (GOOD + '[arms."../b"]\n', 6, r"the name '../b' must match \[a-z0-9_\]\{1,80\}"),
         (GOOD + "[arms.reference]\nmodel.depth = 2\n", 6, r"that name is the reference's own"),
         (GOOD + "[arms]\nb = 3\n", 7, r"arms.b=3 must be a table of fields"),
         ("colour = 'blue'\n" + GOOD, 1, r"unknown key 'colour' \(is 'blue'\); known: name, hypothesis"),
@@ -245,7 +245,7 @@ def test_no_text_of_a_file_leads_out_of_the_data_folder(tmp_path, value):
 
 def test_the_longest_names_are_names_of_files(tmp_path):
     """Every part of a config fits a file system, with what temporary names add."""
-    a, b = "a" * 64, "b" * 64
+    a, b = "a" * 80, "b" * 80
     known, problems = read(tmp_path, mine=f"name = '{a}'\n" + GOOD.replace("huber_slow", b))
     assert problems == []
     config = f"{a}.{b}@reduced"
@@ -256,6 +256,7 @@ def test_the_longest_names_are_names_of_files(tmp_path):
             temporary.write_text("x")
     _, problems = read(tmp_path, mine=f"name = 'a{a}'\n" + GOOD)
     assert "must match" in problems[0].message
+    assert max(len(against(c, config)[0]) for c in BASE.comparisons for config in BASE.full) <= len(a)
 
 
 def test_the_example_of_the_documentation_works(tmp_path):
