@@ -108,8 +108,8 @@ def load_checkpoint(folder: Path, **expected: Any) -> tuple[dict[str, Any], Any]
             raise CheckpointError(f"{path}: must be safetensors: {error}") from error
     import skops.io
 
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: must be a zip archive, as skops writes it, and is none")
+    if not zipfile.is_zipfile(path) or "schema.json" not in zipfile.ZipFile(path).namelist():
+        raise CheckpointError(f"{path}: must be an archive that skops wrote, and is none")
     untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
     if untrusted:
         raise CheckpointError(f"{path}: type {untrusted[0]!r} is not trusted; trusted: {TRUSTED}")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -122,6 +123,22 @@ def test_a_planted_pickle_is_refused_and_never_run(tmp_path, file):
     with pytest.raises(CheckpointError, match="must be"):
         load_checkpoint(folder)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("file", ["model.pt", "model.skops"])
+def test_an_archive_with_a_pickle_in_it_is_refused(tmp_path, file):
+    """As `torch.save` writes it."""
+    record = save_checkpoint(tmp_path / "fold2", RECORD, network())
+    path = tmp_path / "fold2" / file
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", pickle.dumps(Planted(tmp_path / "it_ran")))
+    changed = {"file": file, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    (tmp_path / "fold2" / "record.json").write_text(json.dumps(record | changed))
+    with pytest.raises(
+        CheckpointError, match="must be one of" if file == "model.pt" else "must be an archive that skops"
+    ):
+        load_checkpoint(tmp_path / "fold2")
+    assert not (tmp_path / "it_ran").exists()
 
 
 def test_links_are_replaced_and_not_written_through(tmp_path):
