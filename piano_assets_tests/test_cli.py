@@ -324,3 +324,33 @@ def test_power_is_told_before_a_sweep(piano, data):
 
 def test_power_needs_tables(piano, tmp_path):
     refused(piano("power", "loss", root=tmp_path), "tests", "missing")
+
+
+def test_what_stands_is_mirrored_to_wandb_when_told(piano, data, monkeypatch):
+    from piano_assets.training import mirror as mirroring
+
+    asked = []
+    monkeypatch.setattr(mirroring, "mirror", lambda store, runs, mode: asked.append((runs, mode)) or ["k"])
+    assert "1 runs mirrored" in piano("mirror").output
+    assert "wandb sync" in piano("mirror", "family.ridge").output
+    assert "wandb sync" not in piano("mirror", "--online").output
+    assert [mode for _, mode in asked] == ["offline", "offline", "online"]
+    refused(piano("mirror", "no_such_name"), "no_such_name", "neither a comparison")
+
+
+def test_a_mirror_without_wandb_says_what_to_install(piano, monkeypatch):
+    from piano_assets.training import mirror as mirroring
+
+    def absent(*_):
+        raise mirroring.MirrorError("wandb is not installed: pip install 'piano_assets[tracking]'")
+
+    monkeypatch.setattr(mirroring, "mirror", absent)
+    refused(piano("mirror"), "piano_assets[tracking]")
+
+
+@pytest.mark.parametrize(
+    "sql", ["FROM read_csv('/etc/passwd')", "COPY clips TO '{}/out.csv'", "ATTACH '{}/x.duckdb'", "INSTALL httpfs"]
+)
+def test_a_query_cannot_leave_the_snapshot(piano, tmp_path, sql):
+    refused(piano("sql", sql.format(tmp_path)), "disabled by configuration")
+    assert not list(tmp_path.iterdir())

@@ -36,7 +36,11 @@ KEYS = ("name", "hypothesis", "reference", "extends", "budget_note", "arms", "re
 TAKEN = ("ensemble", "lookup")
 """Subjects that are no trials begin with these names."""
 
-_NAME = re.compile("[a-z0-9_]+")
+_NAME = re.compile("[a-z0-9_]{1,80}")
+"""Names become names of files and folders, a comparison's and an arm's together."""
+LARGEST = 2**15
+"""Bytes of a file: the parser's memory grows with the square of what a file may nest."""
+LEVELS = 8
 Fields = Mapping[str, Any]
 
 
@@ -122,8 +126,12 @@ def _files(folder: Path) -> tuple[list[_File], list[Problem]]:
         try:
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise ValueError(f"leads out of the folder, to {path.resolve()}: only files inside are read")
+            if not path.is_file():  # a pipe would be waited for
+                raise ValueError("is no file")
+            if path.stat().st_size > LARGEST:
+                raise ValueError(f"has {path.stat().st_size} bytes, and at most {LARGEST} are read")
             text = path.read_text(encoding="utf-8")
-            files.append(_File(path, text, tomllib.loads(text)))
+            files.append(_File(path, text, _parsed(text)))
         except tomllib.TOMLDecodeError as error:
             lines = text.splitlines() or [""]
             at = re.search(r"at line (\d+)", str(error))
@@ -132,6 +140,26 @@ def _files(folder: Path) -> tuple[list[_File], list[Problem]]:
         except (OSError, ValueError) as error:
             problems.append(Problem(path.name, 1, str(error)))
     return files, problems
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        tomllib.TOMLDecodeError: it is none. ValueError: it is nested deeper than any trial.
+    """
+    try:
+        table = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"is nested deeper than {LEVELS} levels") from error
+    if _deep(table, LEVELS):
+        raise ValueError(f"is nested deeper than {LEVELS} levels")
+    return table
+
+
+def _deep(value: Any, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_deep(v, levels - 1) for v in inside)
 
 
 def _with_file(

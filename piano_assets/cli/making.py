@@ -1,4 +1,4 @@
-"""Commands that make something, or remove it: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`, `gc`."""
+"""Commands that make something, or remove it: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`, `mirror`, `gc`."""
 
 import os
 import time
@@ -177,6 +177,33 @@ def smoke() -> None:
 
 
 @click.command()
+@click.argument("names", nargs=-1)
+@click.option("--online", is_flag=True, help="Upload at once, instead of writing for `wandb sync`.")
+def mirror(names: tuple[str, ...], online: bool) -> None:
+    """Mirror what stands of NAMES (as for `sweep`; default: everything) to wandb, each run once.
+
+    Without --online files are written to data/<corpus>/wandb, and nothing leaves the machine.
+    """
+    from piano_assets.defs import planner
+    from piano_assets.training import data
+    from piano_assets.training.mirror import MirrorError
+    from piano_assets.training.mirror import mirror as copy
+
+    store = store_of()
+    catalogue = planner.known(store)
+    try:
+        chosen, waiting = planner.chosen_configs(catalogue, names)
+        owed = planner.owed(store, [*chosen, *waiting] if names else None, catalogue=catalogue)
+        runs = [(t.trial, r) for t in owed for r in data.standing(t.trial, t.config, t.seed, store)]
+        done = copy(store, runs, "online" if online else "offline")
+    except (MirrorError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    console.print(f"{len(done)} runs mirrored, {len(runs) - len(done)} were before")
+    if done and not online:
+        console.print(f"To upload them: wandb sync {store.root / 'wandb'}/offline-run-*")
+
+
+@click.command()
 @click.option("--days", type=click.FloatRange(0), default=7.0, show_default=True, help="Old snapshots and states stay.")
 @click.option("--remove", "removes", is_flag=True, help="Remove what is shown.")
 def gc(days: float, removes: bool) -> None:
@@ -198,4 +225,4 @@ def gc(days: float, removes: bool) -> None:
         console.print("Nothing was removed: piano gc --remove")
 
 
-COMMANDS = (run, sweep, ship, probe, results, smoke, gc)
+COMMANDS = (run, sweep, ship, probe, results, smoke, mirror, gc)

@@ -36,7 +36,7 @@ class Rubbish:
 
 
 def rubbish(store: Store, instance: dg.DagsterInstance, days: float = DAYS, now: float | None = None) -> list[Rubbish]:
-    """All that can go, in the order of paths; nothing that a run in progress holds.
+    """All that can go, in the order of paths; nothing that a run in progress holds, nothing that lies behind a link.
 
     days: how long states of unfinished trainings and old snapshots are kept. now: seconds since 1970.
     """
@@ -51,23 +51,34 @@ def rubbish(store: Store, instance: dg.DagsterInstance, days: float = DAYS, now:
         age = (now - _touched(path)) / 86400
         if age > max(days, GRACE_S / 86400):
             found[path] = f"{reason}, untouched for {age:.0f} days"
-    return [Rubbish(path, _size(path), found[path]) for path in sorted(found)]
+    return [Rubbish(path, _size(path), found[path]) for path in sorted(found) if _lies_in(store.root, path)]
 
 
 def remove(store: Store, items: Iterable[Rubbish]) -> None:
     """Remove them; links are removed, never followed.
 
     Raises:
-        ValueError: a path outside the store.
+        ValueError: a path outside the store, or behind a link; nothing after it is removed.
     """
-    root = store.root.resolve()
     for item in items:
-        if not (item.path.parent.resolve() / item.path.name).is_relative_to(root):
-            raise ValueError(f"{item.path} lies outside {root}: it is not removed")
+        if not _lies_in(store.root, item.path):
+            raise ValueError(f"{item.path} lies outside {store.root.resolve()}, or behind a link: it is not removed")
         if item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path)
         else:
             item.path.unlink(missing_ok=True)
+
+
+def _lies_in(root: Path, path: Path) -> bool:
+    """Whether a path lies in the folder without a link on the way; the folder and the path's end may be links.
+
+    A part of the data folder that its owner moved to another disk is left for him to tidy up.
+    """
+    try:
+        inside = path.parent.relative_to(root)
+    except ValueError:
+        return False
+    return path.parent.resolve() == root.resolve() / inside and path.name not in ("", "..")
 
 
 def standing_keys(store: Store) -> set[str]:
@@ -85,7 +96,7 @@ def _checkpoints(store: Store, kept: set[str], busy: set[tuple[str, int]]) -> It
     """Models of partitions that do not stand as these were trained."""
     for folder in sorted((store.root / "checkpoints").glob("*/[0-9]*.*")):
         seed = folder.name.partition(".")[0]
-        if (folder.parent.name, int(seed)) in busy:
+        if not seed.isdecimal() or (folder.parent.name, int(seed)) in busy:
             continue
         records = sorted(folder.glob("*/record.json"))
         key = json.loads(records[0].read_text())["part_key"] if records else None

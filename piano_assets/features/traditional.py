@@ -4,6 +4,7 @@ Each equals the mean, spread or correlation of what librosa's function of that n
 (22.05 kHz, n_fft 2048, hop 512; chroma with tuning=0), which the tests compute function by function.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -114,14 +115,13 @@ def compile_once() -> None:
     Two processes that write numba's cache at the same moment leave files that do not fit together, and every process
     that loads them later crashes.
     """
-    import getpass
     import tempfile
 
     import filelock
 
     clicks = np.zeros(2 * SAMPLE_RATE, np.float32)
     clicks[:: SAMPLE_RATE // 4] = 0.5
-    with filelock.FileLock(Path(tempfile.gettempdir()) / f"piano_assets.{getpass.getuser()}.lock"):
+    with filelock.FileLock(Path(tempfile.gettempdir()) / f"piano_assets.{os.getuid()}.lock"):
         traditional_features(clicks)
 
 

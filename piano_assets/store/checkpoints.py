@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from piano_assets.store.parts import file_sha256
+from piano_assets.store.parts import checked_name, contained, file_sha256
 
 RECORD = "record.json"
+FORMATS = (".safetensors", ".skops")
 
 TRUSTED: tuple[str, ...] = (
     "collections.OrderedDict",
@@ -90,17 +91,25 @@ def load_checkpoint(folder: Path, **expected: Any) -> tuple[dict[str, Any], Any]
         if record.get(name) != value:
             raise CheckpointError(f"{folder}: {name} is {record.get(name)!r}, expected {value!r}")
     path = folder / Path(record["file"]).name
+    if path.suffix not in FORMATS:
+        raise CheckpointError(f"{path}: must be one of {FORMATS}; nothing else is loaded")
     if not path.is_file():
         raise CheckpointError(f"{folder}: {path.name} is missing, expected sha256 {record['sha256']}")
     found = file_sha256(path)
     if found != record["sha256"]:
         raise CheckpointError(f"{path}: sha256 is {found}, expected {record['sha256']}: the file was changed or cut")
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        return record, load_file(path)
+        try:
+            return record, load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: must be safetensors: {error}") from error
     import skops.io
 
+    if not zipfile.is_zipfile(path) or "schema.json" not in zipfile.ZipFile(path).namelist():
+        raise CheckpointError(f"{path}: must be an archive that skops wrote, and is none")
     untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
     if untrusted:
         raise CheckpointError(f"{path}: type {untrusted[0]!r} is not trusted; trusted: {TRUSTED}")
@@ -108,13 +117,27 @@ def load_checkpoint(folder: Path, **expected: Any) -> tuple[dict[str, Any], Any]
 
 
 def checkpoint_folder(root: Path, name: str) -> Path:
-    """Where the checkpoints of a partition lie: one folder per fold below it. `name` as its parts have it."""
-    return root / "checkpoints" / name
+    """Where the checkpoints of a partition lie: one folder per fold below it. `name` as its parts have it.
+
+    Raises:
+        ValueError: a name with characters that a part name may not have.
+    """
+    return root / "checkpoints" / checked_name(name)
 
 
 def work_folder(root: Path, part_key: str) -> Path:
     """Where the finished folds of an unfinished run wait; removed once the run is published."""
-    return root / "work" / part_key
+    return root / "work" / checked_name(part_key)
+
+
+def refuse_links(root: Path, name: str, part_key: str) -> None:
+    """Refuse to train a partition whose checkpoints or work folder would be written through a link.
+
+    Raises:
+        ValueError: a link leads out of the folder of all checkpoints, or of all work.
+    """
+    contained(root / "checkpoints", checkpoint_folder(root, name))
+    contained(root / "work", work_folder(root, part_key) / "fold")
 
 
 @contextmanager
@@ -131,6 +154,8 @@ def replaced(folder: Path) -> Iterator[Path]:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if old.is_symlink():  # what it leads to is another's
+            old.unlink()
         shutil.rmtree(old, ignore_errors=True)
 
 

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 from piano_assets.schemas import TABLES
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]*(/[A-Za-z0-9_][A-Za-z0-9_.@+=-]*)*")
+LONGEST = 200
+"""Characters of a file's or folder's name: file systems take 255, and temporary names are longer."""
 _RECORD = b"piano"
 
 
@@ -33,6 +35,34 @@ def digest(*values: Any) -> str:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def checked_name(name: str) -> str:
+    """The name of a part or of a folder of checkpoints, unless it could lead elsewhere or is too long for a file.
+
+    Raises:
+        ValueError: naming the rule and the name.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"part name {name!r} must match {_NAME.pattern}")
+    if max(map(len, name.split("/"))) > LONGEST:
+        raise ValueError(f"part name {name[:40]!r}... ({len(name)} characters) must have at most {LONGEST} a folder")
+    return name
+
+
+def contained(base: Path, path: Path) -> Path:
+    """`path`, a file or folder that a name leads to below `base`, if its folder really lies there.
+
+    The data folder and the folders with fixed names in it may be links, as their owner likes. Below them names of
+    configs lead, and a link on their way would lead a write or a removal to where nobody looks.
+
+    Raises:
+        ValueError: a link leads out of `base`.
+    """
+    folder = path.parent.resolve()
+    if not folder.is_relative_to(base.resolve()):
+        raise ValueError(f"{path}: a link leads to {folder}, out of {base}: nothing is written or removed there")
+    return path
 
 
 @dataclass(frozen=True)
@@ -73,17 +103,16 @@ class Store:
         """
         if table not in TABLES:
             raise ValueError(f"unknown table {table!r}; known: {', '.join(TABLES)}")
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"part name {name!r} must match {_NAME.pattern}")
-        return self.root / "parts" / table / f"{name}.parquet"
+        return self.root / "parts" / table / f"{checked_name(name)}.parquet"
 
     def write(self, table: str, frame: pd.DataFrame, *, key: str, name: str = "all", **record: Any) -> Part:
         """Validate `frame` against its table and publish it atomically under `key`.
 
         Raises:
             schemas.TableError: the frame breaks the table's declaration; nothing is published.
+            ValueError: a name that is none, or that a link leads out of the table's folder.
         """
-        path = self.path(table, name)
+        path = contained(self.root / "parts" / table, self.path(table, name))
         conformed = TABLES[table].conform(frame)
         content = _content_hash(conformed)
         meta = json.dumps({"key": key, "content_hash": content, "record": record}, allow_nan=False)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import filelock
@@ -44,6 +45,13 @@ VIEWS: dict[str, str] = {
             CASE aggregation WHEN 'pooled' THEN r2_pooled ELSE r2_fold_mean END DESC NULLS LAST, subject
     """,
 }
+
+READING: dict[str, Any] = {
+    "enable_external_access": False,
+    "lock_configuration": True,
+    "python_enable_replacements": False,
+}
+"""A query sees the snapshot and nothing else: no file, no other database, no network, no variable of the program."""
 
 QueryError = duckdb.Error
 """What DuckDB raises, so that callers need not import it."""
@@ -128,16 +136,21 @@ def _fill(path: Path, corpus: str, parts: Mapping[str, Sequence[Part]], sets: Ma
         for name, query in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {query}")
         for name, features in sets.items():
-            chosen = ", ".join(f"max(value) FILTER (feature = '{_quoted(f)}') AS \"{f}\"" for f in features)
+            chosen = ", ".join(f"max(value) FILTER (feature = '{_quoted(f)}') AS {_identifier(f)}" for f in features)
             listed = ", ".join(f"'{_quoted(f)}'" for f in features)
             connection.execute(
-                f'CREATE VIEW "features_{name}" AS SELECT corpus, clip, {chosen} FROM features'
+                f"CREATE VIEW {_identifier(f'features_{name}')} AS SELECT corpus, clip, {chosen} FROM features"
                 f" WHERE feature IN ({listed}) AND rendering IN ('midi', '{DEFAULT_RENDERING}') GROUP BY corpus, clip"
             )
 
 
 def _quoted(text: str) -> str:
+    """The inside of a string literal."""
     return text.replace("'", "''")
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _set_aside_foreign_wal(target: Path) -> tuple[Path, ...]:
@@ -166,10 +179,12 @@ def latest_snapshot(store: Store) -> Path:
 def query(store: Store, sql: str) -> pd.DataFrame:
     """Run one query on the newest snapshot. Reading cannot change it, and never waits for a writer.
 
+    The query can reach nothing but the snapshot: no file of the machine, no network.
+
     Raises:
         QueryError: what DuckDB has against the query, or that it returns no rows because it is empty.
     """
-    with duckdb.connect(str(latest_snapshot(store)), read_only=True) as connection:
+    with duckdb.connect(str(latest_snapshot(store)), read_only=True, config=READING) as connection:
         found = connection.sql(sql)
         if found is None:
             raise duckdb.InvalidInputException(f"the query is empty, or returns no table: {sql!r}")

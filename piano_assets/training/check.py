@@ -30,6 +30,9 @@ def check(trial: Trial) -> None:
         from piano_assets.features.spectrogram_specs import SPECTROGRAMS
 
         _named("inputs.spectrogram", trial.inputs.spectrogram, [s for s in SPECTROGRAMS if s != WAVEFORM])
+    from piano_assets.corpus.rendering.registry import RENDERERS
+
+    _named("inputs.rendering", trial.inputs.rendering, RENDERERS)
     for field, values in trial.search:
         if not values:
             raise IllegalTrial(f"search: {field} must have at least one value (has none)")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from piano_assets.catalogue.trial import Trial, as_dict
 from piano_assets.schemas import TABLES
-from piano_assets.store.checkpoints import checkpoint_folder, work_folder
+from piano_assets.store.checkpoints import checkpoint_folder, refuse_links, work_folder
 from piano_assets.store.parts import Part, Store, digest
 from piano_assets.training import provenance
 from piano_assets.training.data import (
@@ -58,6 +58,8 @@ class RunResult:
 class Partition:
     """A partition (config, seed) that must be trained.
 
+    It is refused (ValueError) where a link would lead its checkpoints or its work elsewhere.
+
     folds: outer folds. units: what is fitted, kept and resumed by itself: the folds, and of a network also the inner
     folds by their numbers (`nested.unit_of`); a tabular model is fitted on its inner folds with the outer one.
     """
@@ -77,7 +79,9 @@ class Partition:
         self.key = part_key(self.trial, self.seed, self.store, self.precision, self.device)
         self.name = part_name(self.trial, self.config, self.seed, self.precision, self.device)
         # Two configs may hold one trial, as a user's comparison can: each has a folder of its own.
-        self.work = work_folder(self.store.root, digest(self.key, self.name))
+        work = digest(self.key, self.name)
+        refuse_links(self.store.root, self.name, work)
+        self.work = work_folder(self.store.root, work)
         self.lock = filelock.FileLock(self.work.with_suffix(".lock"), is_singleton=False)
         self.facts = {
             "part_key": self.key,
@@ -112,6 +116,10 @@ class Partition:
         return self.store.part("runs", self.name, key=self.key)
 
     @property
+    def keeps_models(self) -> bool:
+        return self.seed == CHECKPOINT_SEED
+
+    @property
     def complete(self) -> bool:
         return len(self.results) == len(self.units)
 
@@ -137,7 +145,7 @@ class Partition:
         """Keep a newly fitted unit on disk; models of inner folds are let go."""
         about = {"trial_key": self.trial.key, "trial": as_dict(self.trial), "fold": unit, "shape": result.shape}
         record = {**self.facts, **about, "feature_names": feature_names}
-        with_model = self.seed == CHECKPOINT_SEED and unit in self.folds
+        with_model = self.keeps_models and unit in self.folds
         keep_fold(self.folder(unit), result, record if with_model else None)
         drop_state(self.folder(unit))
         self.results[unit] = dataclasses.replace(result, model=None)
@@ -155,7 +163,7 @@ class Partition:
             return RunResult.of(self.config, self.seed, stands, reused=True)
         results = {unit: self.results[unit] for unit in self.units}
         kept = copy_checkpoints(self.work, checkpoint_folder(self.store.root, self.name), self.folds)
-        if self.seed == CHECKPOINT_SEED and kept != len(self.folds):
+        if self.keeps_models and kept != len(self.folds):
             raise RuntimeError(f"{self.name}: the models of {len(self.folds) - kept} folds are gone from {self.work}")
         for table, frame in _tables(self.trial, self.config, self.seed, self.repeat, results).items():
             self.store.write(table, frame, key=self.key, name=self.name)

@@ -1,7 +1,8 @@
 """Run trials: partitions (config, seed), fold by fold or as stacks of networks, each published once it is complete.
 
 A partition whose `runs` part carries its part key is finished and is reused in milliseconds. Everything else is
-trained; what an earlier, killed run finished or saved is taken from disk.
+trained; what an earlier, killed run finished or saved is taken from disk. A batch ends with its mirror, if
+one is asked.
 """
 
 import dataclasses
@@ -14,7 +15,9 @@ from piano_assets.store.parts import Store, digest
 from piano_assets.training import provenance
 from piano_assets.training.check import check
 from piano_assets.training.data import TrialData, done, load, part_names
+from piano_assets.training.disk import require_place
 from piano_assets.training.folds import FoldResult, fit_tabular
+from piano_assets.training.mirror import mirror_if_asked
 from piano_assets.training.nested import as_inner, fit_nested, inner_level
 from piano_assets.training.partition import Partition, RunResult, claimed
 from piano_assets.training.stacks import SAVE_EVERY_S, fit_groups, stack_key
@@ -66,7 +69,7 @@ def run_batch(
         what came of each partition that did not fail, in the order of `items`.
     Raises:
         IllegalTrial: a name that no registry has. FileNotFoundError: a part that a trial reads is missing.
-        ValueError: an unknown precision.
+        ValueError: an unknown precision. StoreError: the data folder cannot be written, or has too little room.
     """
     if precision not in provenance.PRECISIONS:
         raise ValueError(f"precision={precision!r} must be one of {provenance.PRECISIONS}")
@@ -102,6 +105,14 @@ def run_batch(
                 bundles.setdefault(_bundle(trial), []).append(partition)
         except (ValueError, OSError) as error:
             failed(config, seed, error)
+    waiting = [partition for bundle in bundles.values() for partition in bundle]
+    if waiting:
+        try:
+            require_place(store, waiting)
+        except (ValueError, OSError) as error:
+            for partition in waiting:
+                failed(partition.config, partition.seed, error)
+            bundles.clear()
 
     def attempt(step: Callable[[Partition], bool], partition: Partition) -> bool:
         try:
@@ -147,7 +158,10 @@ def run_batch(
         if on_wait is not None:
             on_wait(f"{partition.config}|{partition.seed}")
         train([partition], wait=True)
-    return [results[config, seed] for config, _, seed in items if (config, seed) in results]
+    trained = [(trial, results[config, seed]) for config, trial, seed in items if (config, seed) in results]
+    found = [(trial, store.part("runs", r.part_name, key=r.part_key)) for trial, r in trained if not r.reused]
+    mirror_if_asked(store, [(trial, run) for trial, run in found if run is not None])
+    return [result for _, result in trained]
 
 
 def _load(trial: Trial, store: Store) -> tuple[TrialData, TrialData | None]:

@@ -1,5 +1,7 @@
 """Users' comparisons: what they can say, and that a broken file is named and harms no other."""
 
+import json
+import os
 import re
 import textwrap
 
@@ -12,6 +14,7 @@ from piano_assets.catalogue.tables import arm_table, comparison_table, trial_tab
 from piano_assets.catalogue.trial import IllegalTrial, Trial, vary
 from piano_assets.catalogue.user import Problem, against, read_comparisons
 from piano_assets.schemas import TABLES
+from piano_assets.store.parts import Store, published
 
 BASE = built_in()
 GOOD = """\
@@ -135,7 +138,7 @@ def test_files_may_build_on_each_other_whatever_their_order(tmp_path):
         (GOOD + '[arms.b]\nbase = "forest"\n', 7, r"unknown base='forest'; known: .*forest\.reference"),
         (GOOD + "[arms.b]\nbase = [1]\n", 7, r"unknown base=\[1\]"),
         (GOOD + "[arms.b]\nmodel = 3\n", 7, r"model=3 must be Tabular or Encoder"),
-        (GOOD + '[arms."../b"]\n', 6, r"the name '../b' must match \[a-z0-9_\]\+"),
+        (GOOD + '[arms."../b"]\n', 6, r"the name '../b' must match \[a-z0-9_\]\{1,80\}"),
         (GOOD + "[arms.reference]\nmodel.depth = 2\n", 6, r"that name is the reference's own"),
         (GOOD + "[arms]\nb = 3\n", 7, r"arms.b=3 must be a table of fields"),
         ("colour = 'blue'\n" + GOOD, 1, r"unknown key 'colour' \(is 'blue'\); known: name, hypothesis"),
@@ -194,6 +197,66 @@ def test_what_is_no_text_and_what_is_no_file_are_problems(tmp_path):
     _, problems = read(tmp_path)
     assert [p.file for p in problems] == ["folder.toml", "latin.toml"]
     assert all(isinstance(p, Problem) and p.line == 1 for p in problems)
+
+
+def test_a_file_that_would_hang_or_exhaust_the_reader_is_a_problem_and_the_others_work(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    evil = {
+        "brackets": "a = " + "[" * 5000,
+        "dots": "[arms.x]\n" + ".".join("a" * 2000) + " = 1",
+        "large": "# " + "x" * user.LARGEST,
+    }
+    known, problems = read(tmp_path, **evil, mine=GOOD)
+    assert {p.file: p.message.split(":")[0] for p in problems} == {
+        "brackets.toml": "is nested deeper than 8 levels",
+        "dots.toml": "is nested deeper than 8 levels",
+        "large.toml": f"has {user.LARGEST + 2} bytes, and at most {user.LARGEST} are read",
+        "pipe.toml": "is no file",
+    }
+    assert named(known, "mine")
+
+
+EVIL = ("../x", "/etc/x", "..", ".", "a/../../b", "a\x00b", "a\nb", "\u2025/x", "\uff0e\uff0e/x", "a|0", "x" * 300)
+
+
+@pytest.mark.parametrize("value", EVIL)
+def test_no_text_of_a_file_leads_out_of_the_data_folder(tmp_path, value):
+    """Names of comparisons, arms and references, and every field of text: refused."""
+    from piano_assets.training.check import check
+
+    quoted = json.dumps(value)
+    texts = {
+        "comparison": f"name = {quoted}\n" + GOOD,
+        "arm": GOOD + f"[arms.{quoted}]\nmodel.depth = 1\n",
+        "reference": f'[references.{quoted}]\nbase = "ast.reference"\nmodel.depth = 1\n',
+        "of": GOOD.replace('"ast.reference"', quoted),
+        "base": GOOD + f"[arms.b]\nbase = {quoted}\n",
+    }
+    fields = ("split", "label_rule", "inputs.rendering", "inputs.spectrogram", "inputs.features", "model.attention")
+    fields += ("model.fusion", "optimisation.loss", "optimisation.schedule", "model.settings.radius")
+    texts |= {f: GOOD + f"[arms.b]\n{f} = {quoted}\n" for f in fields}
+    texts["regressor"] = GOOD + f'[arms.b]\nbase = "forest.reference"\nmodel.regressor = {quoted}\n'
+    for what, text in texts.items():
+        (tmp_path / "mine.toml").write_text(text)
+        known, problems = read_comparisons(tmp_path, BASE, check)
+        assert problems, f"{what} = {value!r} was taken"
+        assert known.trials == BASE.trials, what
+
+
+def test_the_longest_names_are_names_of_files(tmp_path):
+    """Every part of a config fits a file system, with what temporary names add."""
+    a, b = "a" * 80, "b" * 80
+    known, problems = read(tmp_path, mine=f"name = '{a}'\n" + GOOD.replace("huber_slow", b))
+    assert problems == []
+    config = f"{a}.{b}@reduced"
+    assert config in known.trials
+    store = Store(tmp_path / "synthetic")
+    for name in (f"{config}/0.float32-cuda", f"probes/recording_quality/{config}"):
+        with published(store.path("predictions", name)) as temporary:
+            temporary.write_text("x")
+    _, problems = read(tmp_path, mine=f"name = 'a{a}'\n" + GOOD)
+    assert "must match" in problems[0].message
+    assert max(len(against(c, config)[0]) for c in BASE.comparisons for config in BASE.full) <= len(a)
 
 
 def test_the_example_of_the_documentation_works(tmp_path):

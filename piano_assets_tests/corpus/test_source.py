@@ -311,6 +311,56 @@ def test_unpack_takes_only_what_is_needed(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.mid",
+        "/evil.mid",
+        "a/../../evil.mid",
+        "a\\..\\..\\evil.mid",
+        f"a/{PERFORMANCES}/../../../../../evil.mid",
+    ],
+)
+def test_no_member_leaves_the_folder(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+        z.writestr(name, b"MThd")
+    with pytest.raises(SourceError, match="would leave its folder"):
+        unpack(tmp_path / "a.zip", tmp_path / "deep" / "er" / "out")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.zip"]
+
+
+def test_a_member_that_is_a_link_is_written_as_a_file(tmp_path):
+    link = zipfile.ZipInfo(f"top/{RATINGS_FILE}")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+        z.writestr(link, "/etc/passwd")
+    unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out" / RATINGS_FILE).is_symlink()
+    assert (tmp_path / "out" / RATINGS_FILE).read_text() == "/etc/passwd"
+
+
+def test_a_small_archive_of_large_files_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("piano_assets.corpus.source.MAX_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr(f"top/{RATINGS_FILE}", bytes(1_000_001))
+    assert (tmp_path / "a.zip").stat().st_size < 2000
+    with pytest.raises(SourceError, match="unpacks to more than 1000000 bytes"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_member_that_is_larger_than_it_says_is_no_way_around(tmp_path):
+    """The central directory lies about the size: what is unpacked is at most what it says, and refused."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr(f"top/{RATINGS_FILE}", bytes(1_000_000))
+    content = (tmp_path / "a.zip").read_bytes()
+    assert content.count((1_000_000).to_bytes(4, "little")) == 2
+    (tmp_path / "a.zip").write_bytes(content.replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    with pytest.raises(zipfile.BadZipFile):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert (tmp_path / "out" / RATINGS_FILE).stat().st_size <= 10
+
+
 def test_locate(tmp_path):
     assert locate(None, tmp_path) is None
     assert locate("", tmp_path) is None

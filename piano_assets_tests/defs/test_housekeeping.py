@@ -108,6 +108,37 @@ def test_only_what_is_shown_goes_and_nothing_outside(store, instance, tmp_path):
     assert shown(store, instance) == {}
 
 
+def test_what_lies_behind_a_link_is_neither_shown_nor_removed(store, instance, tmp_path):
+    """Links planted where names of configs lead, and a table that its owner moved to another disk."""
+    precious = tmp_path / "precious"
+    for inside in ("0.float32-cpu/fold0/model.safetensors", "x/.half.77.ab.tmp", "deep.tmp"):
+        (precious / inside).parent.mkdir(parents=True, exist_ok=True)
+        (precious / inside).write_text("x")
+    (store.root / "checkpoints" / "mine.arm").symlink_to(precious)
+    (store.root / "parts" / "history" / "mine.arm").symlink_to(precious)
+    shutil.move(store.root / "checkpoints", tmp_path / "disk")
+    (store.root / "checkpoints").symlink_to(tmp_path / "disk")
+    (store.root / "work").mkdir(exist_ok=True)
+    (store.root / "work" / "abc").symlink_to(precious)
+    assert set(shown(store, instance)) == {"work/abc"}, "the link itself, not what it leads to"
+    remove(store, rubbish(store, instance, now=NOW))
+    behind = Rubbish(store.root / "checkpoints" / "mine.arm" / "0.float32-cpu", 1, "")
+    with pytest.raises(ValueError, match="behind a link: it is not removed"):
+        remove(store, [behind])
+    assert sum(p.is_file() for p in precious.rglob("*")) == 3
+    assert (tmp_path / "disk" / RIDGE).is_dir()
+
+
+def test_a_data_folder_that_is_a_link_is_tidied_up(store, instance, tmp_path):
+    (tmp_path / "link").symlink_to(store.root.parent)
+    linked = Store(tmp_path / "link" / store.root.name, store.shipped)
+    left = store.root / "parts" / ".all.parquet.77.ab.tmp"
+    left.write_bytes(b"half")
+    assert set(shown(linked, instance)) == {"parts/.all.parquet.77.ab.tmp"}
+    remove(linked, rubbish(linked, instance, now=NOW))
+    assert not left.exists()
+
+
 def test_the_command_shows_first_and_removes_when_told(store, monkeypatch):
     monkeypatch.setenv("PIANO_DATA", str(store.root.parent))
     monkeypatch.setenv("PIANO_CORPUS", "synthetic")

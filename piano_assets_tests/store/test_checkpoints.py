@@ -1,12 +1,15 @@
 """Checkpoints come back as they were, or not at all."""
 
+import hashlib
 import json
+import pickle
+import zipfile
 
 import numpy as np
 import pytest
 
 from piano_assets.models.tabular import REGRESSORS, build
-from piano_assets.store.checkpoints import CheckpointError, load_checkpoint, read_record, save_checkpoint
+from piano_assets.store.checkpoints import CheckpointError, load_checkpoint, read_record, refuse_links, save_checkpoint
 
 RECORD = {"part_key": "abc", "fold": 2, "seed": 0}
 
@@ -93,3 +96,66 @@ def test_saving_replaces_whole_or_not_at_all(tmp_path):
         save_checkpoint(tmp_path / "fold2", RECORD | {"seed": float("nan")}, network())
     assert read_record(tmp_path / "fold2")["seed"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["fold2"]
+
+
+class Planted:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (open, (str(self.mark), "w"))
+
+
+@pytest.mark.parametrize("file", ["model.pkl", "model.pt", "model.npy", "model.safetensors", "model.skops"])
+def test_a_planted_pickle_is_refused_and_never_run(tmp_path, file):
+    """Under every name that a record could give it, with the right hash."""
+    mark, folder = tmp_path / "it_ran", tmp_path / "fold2"
+    planted = pickle.dumps(Planted(mark))
+    pickle.loads(planted).close()
+    assert mark.exists(), "the scene is set only if it would run"
+    mark.unlink()
+    record = save_checkpoint(folder, RECORD, network())
+    (folder / file).write_bytes(planted)
+    changed = {"file": file, "sha256": hashlib.sha256(planted).hexdigest()}
+    (folder / "record.json").write_text(json.dumps(record | changed))
+    with pytest.raises(CheckpointError, match="must be"):
+        load_checkpoint(folder)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("file", ["model.pt", "model.skops"])
+def test_an_archive_with_a_pickle_in_it_is_refused(tmp_path, file):
+    """As `torch.save` writes it."""
+    record = save_checkpoint(tmp_path / "fold2", RECORD, network())
+    path = tmp_path / "fold2" / file
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", pickle.dumps(Planted(tmp_path / "it_ran")))
+    changed = {"file": file, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    (tmp_path / "fold2" / "record.json").write_text(json.dumps(record | changed))
+    with pytest.raises(
+        CheckpointError, match="must be one of" if file == "model.pt" else "must be an archive that skops"
+    ):
+        load_checkpoint(tmp_path / "fold2")
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_links_are_replaced_and_not_written_through(tmp_path):
+    outside = tmp_path / "outside"
+    save_checkpoint(outside, RECORD, network())
+    (tmp_path / "fold2").symlink_to(outside)
+    save_checkpoint(tmp_path / "fold2", RECORD | {"seed": 1}, network())
+    assert not (tmp_path / "fold2").is_symlink()
+    assert (read_record(tmp_path / "fold2")["seed"], read_record(outside)["seed"]) == (1, 0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fold2", "outside"]
+
+
+@pytest.mark.parametrize("planted", ["checkpoints/mine.arm", "work/abc"])
+def test_a_partition_behind_a_link_is_refused(tmp_path, planted):
+    root, name = tmp_path / "synthetic", "mine.arm/0.float32-cpu"
+    refuse_links(root, name, "abc")
+    (root / planted).parent.mkdir(parents=True)
+    (root / planted).symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=f"{planted}.*: a link leads to .*nothing is written or removed there"):
+        refuse_links(root, name, "abc")

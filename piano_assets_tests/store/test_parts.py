@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from piano_assets.schemas import TABLES, Table, TableError
-from piano_assets.store.parts import Store, digest, published
+from piano_assets.store.checkpoints import checkpoint_folder
+from piano_assets.store.parts import LONGEST, Store, digest, published
 
 
 def labels(**changes) -> pd.DataFrame:
@@ -73,10 +74,57 @@ def test_a_frame_that_breaks_its_table_is_refused_and_nothing_is_published(store
     assert store.part("labels", "clean") is None
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../b", "", "a b", "a//b", ".hidden", "a/.b"])
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "/etc/x", "a/../../b", "", "a b", "a//b", ".hidden", "a/.b", "..", "a\x00", "a\n", "é", "．．/x", "a\\b"],
+)
 def test_names_cannot_leave_the_folder(store, name):
-    with pytest.raises(ValueError, match="must match"):
-        store.path("labels", name)
+    for lead in (lambda: store.path("labels", name), lambda: checkpoint_folder(store.root, name)):
+        with pytest.raises(ValueError, match="must match"):
+            lead()
+
+
+def test_names_are_no_longer_than_a_file_system_takes(store):
+    store.write("labels", labels(), key="k", name="a/" + "b" * LONGEST)
+    with pytest.raises(ValueError, match="at most 200 a folder"):
+        store.path("labels", "a/" + "b" * (LONGEST + 1))
+
+
+def test_a_link_never_leads_a_write_outside(store, tmp_path):
+    """A folder of a name is a link: refused. A file of a name is a link: the link is replaced, not what it leads to."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    store.write("labels", labels(), key="k", name="clean")
+    (store.root / "parts" / "labels" / "mine.arm").symlink_to(outside)
+    with pytest.raises(ValueError, match=r"mine.arm/0.parquet: a link leads to .*outside, out of .*labels"):
+        store.write("labels", labels(), key="k", name="mine.arm/0")
+    (outside / "precious").write_text("mine")
+    (store.root / "parts" / "labels" / "published.parquet").symlink_to(outside / "precious")
+    store.write("labels", labels(), key="k", name="published")
+    assert [p.name for p in outside.iterdir()] == ["precious"]
+    assert (outside / "precious").read_text() == "mine"
+    assert store.read("labels", "published").equals(store.read("labels", "clean"))
+
+
+@pytest.mark.parametrize("linked", ["data", "data/synthetic", "data/synthetic/parts", "data/synthetic/parts/labels"])
+def test_what_its_owner_linked_is_read_and_written(tmp_path, linked):
+    """The data folder, or a folder with a fixed name in it, may lie on another disk."""
+    Store(tmp_path / "data" / "synthetic").write("labels", labels(), key="k", name="clean")
+    (tmp_path / linked).rename(tmp_path / "disk")
+    (tmp_path / linked).symlink_to(tmp_path / "disk")
+    store = Store(tmp_path / "data" / "synthetic")
+    assert store.part("labels", "clean", key="k") is not None
+    store.write("labels", labels(), key="k", name="of/config")
+    assert len(list(store.parts("labels"))) == 2
+
+
+def test_a_part_that_is_a_link_is_read(store, tmp_path):
+    """As where a tool keeps large files elsewhere; its key is in its footer, and nothing is written to it."""
+    made = store.write("labels", labels(), key="k", name="clean")
+    made.path.rename(tmp_path / "elsewhere.parquet")
+    made.path.symlink_to(tmp_path / "elsewhere.parquet")
+    assert store.part("labels", "clean", key="k") == made
+    assert len(store.read("labels")) == 1
 
 
 def test_a_writer_killed_in_the_middle_publishes_nothing(store, tmp_path):

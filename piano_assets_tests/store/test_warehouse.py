@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from piano_assets.store.parts import Store
-from piano_assets.store.warehouse import all_parts, build_snapshot, latest_snapshot, query, snapshot_path
+from piano_assets.store.warehouse import QueryError, all_parts, build_snapshot, latest_snapshot, query, snapshot_path
 
 LABELS = {"dimension": "timbre_soft_loud", "rule": "clean", "standard_error": None, "n_raters": 3}
 
@@ -145,3 +145,50 @@ def test_content_that_comes_back_is_the_newest_again(store):
     assert latest_snapshot(store) == first
     with duckdb.connect(str(snapshot_path(store)), read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM labels").fetchall() == [(2,)]
+
+
+FRAME = pd.DataFrame({"secret": [1]})
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM read_csv('{file}')",
+        "FROM '{file}'",
+        "FROM read_text('{file}')",
+        "FROM read_blob('/proc/self/environ')",
+        "FROM glob('{folder}/*')",
+        "FROM read_parquet('http://127.0.0.1:9/x.parquet')",
+        "COPY labels TO '{folder}/out.csv'",
+        "EXPORT DATABASE '{folder}/out'",
+        "ATTACH '{folder}/other.duckdb'",
+        "ATTACH '{snapshot}' AS again",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SET temp_directory = '{folder}'",
+        "RESET lock_configuration",
+        "SELECT 1; COPY labels TO '{folder}/out.csv'",
+        "FROM FRAME",
+    ],
+)
+def test_a_query_reaches_nothing_but_the_snapshot(store, tmp_path, sql):
+    (tmp_path / "outside.csv").write_text("a,b\n1,2\n")
+    files = sorted(tmp_path.rglob("*"))
+    where = {"file": tmp_path / "outside.csv", "folder": tmp_path, "snapshot": snapshot_path(store)}
+    with pytest.raises(QueryError):
+        query(store, sql.format(**where))
+    assert sorted(tmp_path.rglob("*")) == files
+
+
+def test_names_in_a_snapshot_are_names_and_no_sql(tmp_path):
+    evil = """x" , 1); DROP TABLE clips; --"'"""
+    store = Store(tmp_path / 'it\'s [a] "folder"; *' / "synthetic")
+    features = pd.DataFrame({"clip": ["a"], "rendering": "midi", "feature": [evil], "value": [1.0]})
+    store.write("features", features.assign(source="symbolic"), key="1", name="symbolic")
+    build_snapshot(store, all_parts(store), {evil: [evil]})
+    assert query(store, "FROM clips").empty
+    (view,) = query(store, "SELECT view_name FROM duckdb_views() WHERE view_name LIKE 'features_%'")["view_name"]
+    assert view == f"features_{evil}"
+    found = query(store, 'FROM "{}"'.format(view.replace('"', '""')))
+    assert found[evil].tolist() == [1.0]
