@@ -74,7 +74,8 @@ def test_no_data_enter_the_image(instructions):
 def test_nothing_runs_as_root(instructions):
     users = values(instructions, "USER")
     # A number, so that Kubernetes can see that it is not root.
-    assert len(users) == 1 and int(users[0]) >= 1000
+    assert len(users) == 1
+    assert int(users[0]) >= 1000
     after = [i for i, _ in instructions[instructions.index(("USER", users[0])) :]]
     assert {"COPY", "CMD"} <= set(after)
     assert not [v for i, v in instructions if i == "COPY" and f"--chown={users[0]}" not in v]
