@@ -324,3 +324,10 @@ def test_power_is_told_before_a_sweep(piano, data):
 
 def test_power_needs_tables(piano, tmp_path):
     refused(piano("power", "loss", root=tmp_path), "tests", "missing")
+
+
+def test_sharing_says_what_was_exchanged_and_refuses_what_is_no_url(piano, tmp_path):
+    url = (tmp_path / "shared").as_uri()
+    assert piano("share", url, "family.ridge").output == f"0 partitions taken from {url}, 0 given\n"
+    refused(piano("share", "s4://bucket"), "s4")
+    refused(piano("share", url, "family.rigde"), "'family.rigde' is neither a comparison", "nor a config")

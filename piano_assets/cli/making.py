@@ -1,4 +1,4 @@
-"""Commands that make something, or remove it: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`, `gc`."""
+"""Commands that make something, or remove it: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`, `share`, `gc`."""
 
 import os
 import time
@@ -103,6 +103,24 @@ def ship(names: tuple[str, ...]) -> None:
 
 
 @click.command()
+@click.argument("url")
+@click.argument("names", nargs=-1)
+def share(url: str, names: tuple[str, ...]) -> None:
+    """Exchange finished partitions with other machines through URL, as s3://bucket/prefix.
+
+    NAMES as for `sweep`; by default everything that the catalogue has. What stands there and is missing here is taken;
+    what was trained here and is missing there is given.
+    """
+    from piano_assets.defs.sharing import exchange
+
+    try:
+        taken, given = exchange(store_of(), url, names)
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    console.print(f"{len(taken)} partitions taken from {url}, {len(given)} given")
+
+
+@click.command()
 @click.argument("configs", nargs=-1, required=True)
 @click.option("--only", multiple=True, metavar="PROBE", help="One probe or diagnostic (repeatable); default: all.")
 @click.option("--clips", type=click.IntRange(0), help="Test clips that are altered (400, by adversaries 40); 0: all.")
@@ -198,4 +216,4 @@ def gc(days: float, removes: bool) -> None:
         console.print("Nothing was removed: piano gc --remove")
 
 
-COMMANDS = (run, sweep, ship, probe, results, smoke, gc)
+COMMANDS = (run, sweep, ship, share, probe, results, smoke, gc)
