@@ -132,6 +132,9 @@ def test_the_instance_fits_dagsters_schema_and_differs_from_the_projects_in_log_
     assert read["run_launcher"]["class"] == "K8sRunLauncher"
     own = yaml.safe_load((ROOT / "dagster.yaml").read_text())
     rest = {k: v for k, v in INSTANCE.items() if k not in ("storage", "run_launcher")}
+    monitoring = dict(rest["run_monitoring"])
+    assert monitoring.pop("start_timeout_seconds") >= 3600, "a pod may wait long for its GPU"
+    rest["run_monitoring"] = monitoring
     assert rest == {k: v for k, v in own.items() if k != "storage"}
 
 
@@ -247,3 +250,17 @@ def test_those_who_start_runs_may():
     assert {("jobs", "create"), ("jobs", "delete"), ("pods", "list"), ("pods/log", "get")} <= allowed
     (binding,) = named("RoleBinding").values()
     assert [s["name"] for s in binding["subjects"]] == [LAUNCHER["service_account_name"]]
+
+
+def test_only_ui_and_daemon_reach_the_code_server():
+    ((name, policy),) = named("NetworkPolicy").items()
+    spec = policy["spec"]
+    assert spec["podSelector"]["matchLabels"] == WORKLOADS["piano-code-location"]["spec"]["selector"]["matchLabels"]
+    ((source,),) = (rule["from"] for rule in spec["ingress"])
+    (expression,) = source["podSelector"]["matchExpressions"]
+    assert (expression["key"], expression["operator"]) == ("app", "In")
+    labels = {n: w["spec"]["template"]["metadata"]["labels"]["app"] for n, w in WORKLOADS.items()}
+    assert set(expression["values"]) == {labels["piano-webserver"], labels["piano-daemon"]}
+    assert {p["port"] for rule in spec["ingress"] for p in rule["ports"]} == {
+        p["name"] for p in container(name)["ports"]
+    }

@@ -149,7 +149,14 @@ def test_a_run_that_was_given_only_in_part_is_not_there(url, trained, other):
     """As a machine leaves it that dies while it gives: the manifest comes last."""
     given = bucket(url)
     (run,) = (p for p in trained.parts("runs") if p.name.startswith(f"{CONFIG}/1"))
-    fails = mock.patch.object(given.files, "pipe_file", side_effect=[None, None, OSError("the network is gone")])
+    whole, left = given.files.pipe_file, iter([True, True])
+
+    def dies(*arguments: object) -> None:
+        if not next(left, False):
+            raise OSError("the network is gone")
+        whole(*arguments)
+
+    fails = mock.patch.object(given.files, "pipe_file", dies)
     with fails, pytest.raises(OSError, match="the network is gone"):
         given.put(trained, run)
     assert given.runs() == set()
