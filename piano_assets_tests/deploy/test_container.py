@@ -99,6 +99,7 @@ def test_the_ui_runs_as_make_runs_it_and_its_health_is_asked_at_its_port(instruc
     (health,) = values(instructions, "HEALTHCHECK")
     assert values(instructions, "EXPOSE") == [words[words.index("--port") + 1]]
     assert f"http://127.0.0.1:{words[-1]}/" in health
+    assert values(instructions, "STOPSIGNAL") == ["SIGINT"]
 
 
 def test_the_python_of_the_image_is_one_that_the_project_supports(instructions):
