@@ -354,3 +354,10 @@ def test_a_mirror_without_wandb_says_what_to_install(piano, monkeypatch):
 def test_a_query_cannot_leave_the_snapshot(piano, tmp_path, sql):
     refused(piano("sql", sql.format(tmp_path)), "disabled by configuration")
     assert not list(tmp_path.iterdir())
+
+
+def test_sharing_says_what_was_exchanged_and_refuses_what_is_no_url(piano, tmp_path):
+    url = (tmp_path / "shared").as_uri()
+    assert piano("share", url, "family.ridge").output == f"0 partitions taken from {url}, 0 given\n"
+    refused(piano("share", "s4://bucket"), "s4")
+    refused(piano("share", url, "family.rigde"), "'family.rigde' is neither a comparison", "nor a config")

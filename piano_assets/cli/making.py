@@ -1,4 +1,4 @@
-"""Commands that make something, or remove it: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`, `mirror`, `gc`."""
+"""Commands that make something, or remove it: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`, `share`, `mirror`, `gc`."""
 
 import os
 import time
@@ -100,6 +100,24 @@ def ship(names: tuple[str, ...]) -> None:
         raise click.ClickException(str(error)) from error
     n = sum(part.table == "runs" for part in parts)
     console.print(f"{n} partitions in {SHIPPED / store.corpus}, {size:.1f} MB")
+
+
+@click.command()
+@click.argument("url")
+@click.argument("names", nargs=-1)
+def share(url: str, names: tuple[str, ...]) -> None:
+    """Exchange finished partitions with other machines through URL, as s3://bucket/prefix.
+
+    NAMES as for `sweep`; by default everything that the catalogue has. What stands there and is missing here is taken;
+    what was trained here and is missing there is given.
+    """
+    from piano_assets.defs.sharing import exchange
+
+    try:
+        taken, given = exchange(store_of(), url, names)
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    console.print(f"{len(taken)} partitions taken from {url}, {len(given)} given")
 
 
 @click.command()
@@ -225,4 +243,4 @@ def gc(days: float, removes: bool) -> None:
         console.print("Nothing was removed: piano gc --remove")
 
 
-COMMANDS = (run, sweep, ship, probe, results, smoke, mirror, gc)
+COMMANDS = (run, sweep, ship, share, probe, results, smoke, mirror, gc)
