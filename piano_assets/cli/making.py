@@ -1,4 +1,4 @@
-"""Commands that make something, or remove it: `run`, `sweep`, `probe`, `results`, `smoke`, `ship`, `share`, `mirror`, `gc`."""
+"""Commands that make something, or remove it, or take it elsewhere."""
 
 import os
 import time
