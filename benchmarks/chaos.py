@@ -6,7 +6,7 @@ A small synthetic corpus (60 clips) and twelve partitions of seven trials: linea
 networks on spectrograms, notes and features, among them stacked members that search and halve, with their state saved
 every half second. `python -m piano_assets.training` trains them once undisturbed, then is killed and started again from
 what lies there until it was killed `--kills` times; when it finishes in between, another sweep begins, and the last one
-is finished by one more start. Half of the kills fall uniformly over an undisturbed run, half within 80 ms of the moment
+is finished by one more start. Half of the kills fall uniformly over an undisturbed run, half within 30 ms of the moment
 when a partition's last fold is done and its parts are published.
 
 After each kill: every part is whole, no temporary file is taken for one, and what was published by the kills before
@@ -43,8 +43,8 @@ TRAINED = ("predictions", "history", "members", "runs")
 VOLATILE = ("seconds", "peak_memory_mb", "finished_at", "git_commit", "git_dirty")
 """Columns that may differ between two runs: of the clock, of the memory, and of a checkout that is worked on."""
 SAVE_EVERY_S = 0.5
-PUBLISHING_S = 0.08
-"""Publishing a partition takes less."""
+PUBLISHING_S = 0.03
+"""Publishing a partition takes about as long."""
 
 REDUCED, FULL = {"budget": "reduced"}, {"budget": "full"}
 RATES = (("optimisation.learning_rate", (3e-4, 1e-3, 3e-3)),)

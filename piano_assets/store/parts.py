@@ -101,7 +101,7 @@ class Store:
             if base is None:
                 continue
             path = base / self.path(table, name).relative_to(self.root)
-            found = _read_footer(table, name, path)
+            found = read_footer(table, name, path)
             if found is not None and (key is None or (found.key == key and found.columns == _declared(table))):
                 return found
         return None
@@ -121,7 +121,7 @@ class Store:
         for path in sorted(folder.rglob("*.parquet")):
             name = path.relative_to(folder).with_suffix("").as_posix()
             if _NAME.fullmatch(name):
-                found = _read_footer(table, name, path)
+                found = read_footer(table, name, path)
                 if found is not None:
                     yield found
 
@@ -143,19 +143,25 @@ class Store:
 
 
 def read_part(part: Part, columns: list[str] | None = None, dictionaries: list[str] | None = None) -> pa.Table:
-    """The rows of a part. dictionaries: columns of text that are read as categories."""
-    found = pq.read_table(part.path, columns=columns, partitioning=None, read_dictionary=dictionaries)
-    return found.replace_schema_metadata(None)
+    """The rows of a part. dictionaries: columns of text that are read as categories.
+
+    The file is opened once: one that is replaced meanwhile is read to its end, as it was. (`pyarrow.parquet.read_table`
+    opens it for the footer and again for the rows, and may find the footer of one file and the rows of another.)
+    """
+    with pq.ParquetFile(part.path, read_dictionary=dictionaries) as file:
+        found = file.read(columns).replace_schema_metadata(None)
+    return found if columns is None else found.select(columns)
 
 
-def _read_footer(table: str, name: str, path: Path) -> Part | None:
+def read_footer(table: str, name: str, path: Path) -> Part | None:
+    """What the file at `path` says of itself as a part; None where there is none."""
     try:
-        footer = pq.read_metadata(path)
+        found = pq.read_metadata(path)
     except FileNotFoundError:
         return None
-    meta = json.loads(footer.metadata[_RECORD])
-    columns = tuple(footer.schema.names)
-    return Part(table, name, path, meta["key"], meta["content_hash"], footer.num_rows, columns, meta["record"])
+    meta = json.loads(found.metadata[_RECORD])
+    columns = tuple(found.schema.names)
+    return Part(table, name, path, meta["key"], meta["content_hash"], found.num_rows, columns, meta["record"])
 
 
 def _declared(table: str) -> tuple[str, ...]:
