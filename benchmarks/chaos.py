@@ -70,7 +70,7 @@ _LAST_FOLD = re.compile(r": (\d+) of \1 folds$")
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: so many seconds after the start, or after the last fold of the n-th partition from there."""
+    """When to kill: so many seconds after the start, or after the n-th line from there that matches."""
 
     kind: str
     seconds: float
@@ -96,8 +96,10 @@ class Life:
     left: list[Path] = field(default_factory=list)
 
 
-def live(command: list, moment: Moment | None, root: Path) -> Life:
+def live(command: list, moment: Moment | None, root: Path, line_like: re.Pattern = _LAST_FOLD) -> Life:
     """Run a command, and kill it at its moment unless it ends before; `root` is where it writes.
+
+    line_like: the lines that a moment counts.
 
     Raises:
         RuntimeError: it failed.
@@ -114,7 +116,7 @@ def live(command: list, moment: Moment | None, root: Path) -> Life:
     waited = 0
     for line in process.stdout if moment is not None and moment.after else ():
         said.append(line.rstrip())
-        waited += bool(_LAST_FOLD.search(said[-1]))
+        waited += bool(line_like.search(said[-1]))
         if waited == moment.after:
             time.sleep(moment.seconds)
             process.kill()
