@@ -204,12 +204,18 @@ class published:
         return self.temporary
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
-            with self.temporary.open("rb") as f:
-                os.fsync(f.fileno())
-            os.replace(self.temporary, self.path)
-        else:
+        try:
+            if kind is None:
+                put_in_place(self.temporary, self.path)
+        finally:
             self.temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a written file its name, once its bytes are on the disk."""
+    with temporary.open("rb") as f:
+        os.fsync(f.fileno())
+    os.replace(temporary, path)
 
 
 def write_file(path: Path, content: bytes) -> Path:

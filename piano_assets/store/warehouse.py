@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from piano_assets.schemas import TABLES
 from piano_assets.store.links import link
-from piano_assets.store.parts import Part, Store, digest, published, read_footer
+from piano_assets.store.parts import Part, Store, digest, published, put_in_place, read_footer
 
 SQL_TYPES: dict[pa.DataType, str] = {
     pa.string(): "VARCHAR",
@@ -92,12 +92,14 @@ def build_snapshot(
         versioned = folder / f"{content}.duckdb"
         rebuilt = not versioned.exists()
         if rebuilt:
-            with _pinned(folder, parts) as pinned:
-                parts, content = pinned, _digest(pinned, sets)
+            with _workplace(folder) as workplace:
+                parts = _pinned(parts, workplace)
+                content = _digest(parts, sets)
                 versioned = folder / f"{content}.duckdb"
-                with published(versioned) as temporary:
-                    _fill(temporary, store.corpus, parts, sets)
-                    temporary.chmod(0o444)
+                made = workplace / versioned.name
+                _fill(made, store.corpus, parts, sets)
+                made.chmod(0o444)
+                put_in_place(made, versioned)
         quarantined = _set_aside_foreign_wal(target)
         if latest_snapshot(store) != versioned:  # an earlier content has come back: it is the newest again
             os.utime(versioned)
@@ -116,24 +118,29 @@ def _digest(parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, .
 
 
 @contextmanager
-def _pinned(folder: Path, parts: Mapping[str, Sequence[Part]]) -> Iterator[dict[str, list[Part]]]:
-    """The same parts under names of their own, read again: DuckDB opens a file several times, and would mix the rows
-    of one that is replaced meanwhile with those of the other.
-    """
-    away = folder / f".parts.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
-    away.mkdir()
+def _workplace(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder`, gone afterwards with whatever is in it, such as the log of a file that is not whole."""
+    workplace = folder / f".{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+    workplace.mkdir()
     try:
-        found: dict[str, list[Part]] = {}
-        for table, of_table in parts.items():
-            for number, part in enumerate(of_table):
-                path = away / f"{table}.{number}.parquet"
-                link(part.path, path)
-                pin = read_footer(table, part.name, path)
-                assert pin is not None, f"{path} was linked"
-                found.setdefault(table, []).append(pin)
-        yield found
+        yield workplace
     finally:
-        shutil.rmtree(away)
+        shutil.rmtree(workplace)
+
+
+def _pinned(parts: Mapping[str, Sequence[Part]], workplace: Path) -> dict[str, list[Part]]:
+    """The parts under names of their own, and as they now are: DuckDB opens a file several times, and would mix the
+    rows of one that is replaced meanwhile with those of the other.
+    """
+    found: dict[str, list[Part]] = {}
+    for table, of_table in parts.items():
+        for number, part in enumerate(of_table):
+            path = workplace / f"{table}.{number}.parquet"
+            link(part.path, path)
+            pin = read_footer(table, part.name, path)
+            assert pin is not None, f"{path} was linked"
+            found.setdefault(table, []).append(pin)
+    return found
 
 
 def _fill(path: Path, corpus: str, parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, ...]]) -> None:
