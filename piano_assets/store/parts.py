@@ -10,6 +10,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,11 @@ class Store:
             if found is not None and (key is None or (found.key == key and found.columns == _declared(table))):
                 return found
         return None
+
+    def exists(self, table: str, name: str) -> bool:
+        """Whether there is a part, of whatever key; its file is not opened."""
+        path = self.path(table, name).relative_to(self.root)
+        return any(base is not None and (base / path).is_file() for base in (self.root, self.shipped))
 
     def require(self, table: str, name: str = "all") -> Part:
         """Find a part, or say which one is missing and how to make it."""
@@ -203,12 +209,25 @@ class published:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return self.temporary
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         try:
-            if kind is None:
+            with naming(self.path):
+                if error is not None:
+                    raise error
                 put_in_place(self.temporary, self.path)
         finally:
             self.temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say which file an error of the system is about, such as a full disk, where the error does not say so itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, f"{os.strerror(error.errno)}; it is not written", str(path)) from error
 
 
 def put_in_place(temporary: Path, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from piano_assets.store.checkpoints import RECORD, replaced, write_model
@@ -92,7 +92,7 @@ def save_state(folder: Path, tracks: list[Track], states: dict[int, dict[str, Te
     # JSON has no infinity, which best_r is before the first epoch; Python writes and reads it all the same.
     about = {"lived": lived, "sha256": _sha256(tensors, lived)}
     with published(_state_file(folder)) as temporary:
-        save_file(tensors, temporary, about)
+        temporary.write_bytes(save(tensors, about))  # not `save_file`: see `write_model`
 
 
 def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], dict[int, dict[str, Tensor]]]:
