@@ -47,7 +47,7 @@ READY_S = 3.0
 EVERY_SUBJECT = "SELECT subject, count(*) AS n, min(value) AS low, max(value) AS high FROM predictions GROUP BY subject"
 
 
-# --------------------------------------------------------------------------------------------- rows that show what they are
+# ----------------------------------------------------------------------------------------- rows that show what they are
 
 
 def rows(writer: int, generation: int) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def whole(n: int, low: float, high: float) -> str | None:
     return None if n == want else f"{n} rows of generation {low:g}, which has {want}"
 
 
-# ------------------------------------------------------------------------------------------------- the work, file by file
+# ----------------------------------------------------------------------------------------------- the work, file by file
 
 
 @dataclass
@@ -132,7 +132,7 @@ def work(role: str, root: Path, number: int, n_writers: int, start: float, secon
     while time.time() < start + seconds:
         try:
             turn(done.n)
-        except Exception as error:  # whatever it is, it is the finding
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
             done.errors.append(f"{type(error).__name__}: {error}")
         done.n += 1
     done.processor_s = time.process_time() - began
@@ -178,7 +178,7 @@ def fill_memory(n_writers: int, generation: int) -> None:
             connection.execute("INSERT INTO predictions SELECT * FROM found")
 
 
-# ---------------------------------------------------------------------------------------------------------------- the load
+# ------------------------------------------------------------------------------------------------------------- the load
 
 
 def load(root: Path, n_writers: int, n_readers: int, seconds: float, files: bool = True) -> list[Done]:
