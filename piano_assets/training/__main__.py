@@ -87,3 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         on_failure=complain,
         members=given.members,
         save_every_s=given.save_every,
+    )
+    return int(bool(failed) or any(r.status == "diverged" for r in finished))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
