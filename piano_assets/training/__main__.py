@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         on_fold=lambda partition, n, of: say(f"{partition}: {n} of {of} folds"),
         on_failure=complain,
         members=given.members,
+        on_wait=lambda partition: say(f"{partition}: another process trains it; waiting"),
         save_every_s=given.save_every,
     )
     return int(bool(failed) or any(r.status == "diverged" for r in finished))
