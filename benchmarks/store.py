@@ -104,7 +104,7 @@ def board(n_subjects: int) -> pd.DataFrame:
 
 def fill_inputs(store: Store) -> None:
     """What the keys of the catalogue's trials are made of (small: only footers are read) and every finished run."""
-    from piano_assets.training.data import part_key, part_name, part_names
+    from piano_assets.training.data import PUBLISHED, part_key, part_name, part_names
 
     for trial in catalogue().values():
         for table, name in part_names(trial):
@@ -113,7 +113,8 @@ def fill_inputs(store: Store) -> None:
     for config, trial in catalogue().items():
         for seed in range(SEEDS):
             name, key = part_name(trial, config, seed), part_key(trial, seed, store)
-            store.write("runs", TABLES["runs"].empty(), key=key, name=name)
+            for table in (*PUBLISHED, "runs"):
+                store.write(table, TABLES[table].empty(), key=key, name=name)
 
 
 # ------------------------------------------------------------------------------------------------------------- timings

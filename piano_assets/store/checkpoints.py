@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from piano_assets.store.parts import checked_name, contained, file_sha256
+from piano_assets.store.parts import checked_name, contained, file_sha256, naming
 
 RECORD = "record.json"
 FORMATS = (".safetensors", ".skops")
@@ -51,10 +51,11 @@ def save_checkpoint(folder: Path, record: Mapping[str, Any], model: Any) -> dict
 def write_model(folder: Path, record: Mapping[str, Any], model: Any) -> dict[str, Any]:
     """Write model and record into an existing folder (one that the caller publishes)."""
     if isinstance(model, Mapping):
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         path = folder / "model.safetensors"
-        save_file({name: np.ascontiguousarray(value) for name, value in model.items()}, path)
+        # Not `save_file`: what a full disk makes it raise is no error of the system.
+        path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in model.items()}))
     else:
         import skops.io
 
@@ -147,7 +148,8 @@ def replaced(folder: Path) -> Iterator[Path]:
     temporary, old = folder.with_name(f"{stem}.tmp"), folder.with_name(f"{stem}.old")
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with naming(folder):
+            yield temporary
         # A full folder cannot be renamed onto another, so the old one steps aside first.
         if folder.exists():
             folder.rename(old)

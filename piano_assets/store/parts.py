@@ -10,6 +10,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,10 +131,15 @@ class Store:
             if base is None:
                 continue
             path = base / self.path(table, name).relative_to(self.root)
-            found = _read_footer(table, name, path)
+            found = read_footer(table, name, path)
             if found is not None and (key is None or (found.key == key and found.columns == _declared(table))):
                 return found
         return None
+
+    def exists(self, table: str, name: str) -> bool:
+        """Whether there is a part, of whatever key; its file is not opened."""
+        path = self.path(table, name).relative_to(self.root)
+        return any(base is not None and (base / path).is_file() for base in (self.root, self.shipped))
 
     def require(self, table: str, name: str = "all") -> Part:
         """Find a part, or say which one is missing and how to make it."""
@@ -150,7 +156,7 @@ class Store:
         for path in sorted(folder.rglob("*.parquet")):
             name = path.relative_to(folder).with_suffix("").as_posix()
             if _NAME.fullmatch(name):
-                found = _read_footer(table, name, path)
+                found = read_footer(table, name, path)
                 if found is not None:
                     yield found
 
@@ -172,19 +178,25 @@ class Store:
 
 
 def read_part(part: Part, columns: list[str] | None = None, dictionaries: list[str] | None = None) -> pa.Table:
-    """The rows of a part. dictionaries: columns of text that are read as categories."""
-    found = pq.read_table(part.path, columns=columns, partitioning=None, read_dictionary=dictionaries)
-    return found.replace_schema_metadata(None)
+    """The rows of a part. dictionaries: columns of text that are read as categories.
+
+    The file is opened once: one that is replaced meanwhile is read to its end, as it was. (`pyarrow.parquet.read_table`
+    opens it for the footer and again for the rows, and may find the footer of one file and the rows of another.)
+    """
+    with pq.ParquetFile(part.path, read_dictionary=dictionaries) as file:
+        found = file.read(columns).replace_schema_metadata(None)
+    return found if columns is None else found.select(columns)
 
 
-def _read_footer(table: str, name: str, path: Path) -> Part | None:
+def read_footer(table: str, name: str, path: Path) -> Part | None:
+    """What the file at `path` says of itself as a part; None where there is none."""
     try:
-        footer = pq.read_metadata(path)
+        found = pq.read_metadata(path)
     except FileNotFoundError:
         return None
-    meta = json.loads(footer.metadata[_RECORD])
-    columns = tuple(footer.schema.names)
-    return Part(table, name, path, meta["key"], meta["content_hash"], footer.num_rows, columns, meta["record"])
+    meta = json.loads(found.metadata[_RECORD])
+    columns = tuple(found.schema.names)
+    return Part(table, name, path, meta["key"], meta["content_hash"], found.num_rows, columns, meta["record"])
 
 
 def _declared(table: str) -> tuple[str, ...]:
@@ -226,13 +238,32 @@ class published:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return self.temporary
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
-            with self.temporary.open("rb") as f:
-                os.fsync(f.fileno())
-            os.replace(self.temporary, self.path)
-        else:
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
+        try:
+            with naming(self.path):
+                if error is not None:
+                    raise error
+                put_in_place(self.temporary, self.path)
+        finally:
             self.temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say which file an error of the system is about, such as a full disk, where the error does not say so itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, f"{os.strerror(error.errno)}; it is not written", str(path)) from error
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a written file its name, once its bytes are on the disk."""
+    with temporary.open("rb") as f:
+        os.fsync(f.fileno())
+    os.replace(temporary, path)
 
 
 def write_file(path: Path, content: bytes) -> Path:

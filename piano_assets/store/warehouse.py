@@ -9,7 +9,9 @@ import filecmp
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ import pandas as pd
 import pyarrow as pa
 
 from piano_assets.schemas import TABLES
-from piano_assets.store.parts import Part, Store, digest, published
+from piano_assets.store.links import link
+from piano_assets.store.parts import Part, Store, digest, published, put_in_place, read_footer
 
 SQL_TYPES: dict[pa.DataType, str] = {
     pa.string(): "VARCHAR",
@@ -83,25 +86,28 @@ def build_snapshot(
     """Build a snapshot of `parts` (by table) and swap it in; does nothing when their content is what stands there.
 
     `feature_sets` maps set names to feature names; each becomes a wide view `features_<set>`.
-    One writer at a time: a second one waits for the first.
+    One writer at a time: a second one waits for the first. A part that is replaced meanwhile is taken as it then is.
+
+    Raises:
+        FileNotFoundError: a part is gone; nothing is swapped in.
     """
     started = time.perf_counter()
     sets = {name: tuple(columns) for name, columns in (feature_sets or {}).items()}
-    content = digest(
-        {t: [(p.name, p.content_hash) for p in parts.get(t, ())] for t in TABLES},
-        VIEWS,
-        sets,
-        READABLE_SINCE,
-        duckdb.__version__,
-    )
-    target, versioned = snapshot_path(store), store.root / "snapshots" / f"{content}.duckdb"
-    store.root.mkdir(parents=True, exist_ok=True)
+    target, folder = snapshot_path(store), store.root / "snapshots"
+    folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(store.root / ".snapshot.lock"):
+        content = _digest(parts, sets)
+        versioned = folder / f"{content}.duckdb"
         rebuilt = not versioned.exists()
         if rebuilt:
-            with published(versioned) as temporary:
-                _fill(temporary, store.corpus, parts, sets)
-                temporary.chmod(0o444)
+            with _workplace(folder) as workplace:
+                parts = _pinned(parts, workplace)
+                content = _digest(parts, sets)
+                versioned = folder / f"{content}.duckdb"
+                made = workplace / versioned.name
+                _fill(made, store.corpus, parts, sets)
+                made.chmod(0o444)
+                put_in_place(made, versioned)
         quarantined = _set_aside_foreign_wal(target)
         if latest_snapshot(store) != versioned:  # an earlier content has come back: it is the newest again
             os.utime(versioned)
@@ -111,6 +117,38 @@ def build_snapshot(
                 temporary.chmod(0o444)
     rows = {t: sum(p.n_rows for p in parts.get(t, ())) for t in TABLES}
     return Snapshot(target, content, rows, time.perf_counter() - started, rebuilt, quarantined)
+
+
+def _digest(parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, ...]]) -> str:
+    """The hash of a snapshot's content."""
+    of_table = {t: [(p.name, p.content_hash) for p in parts.get(t, ())] for t in TABLES}
+    return digest(of_table, VIEWS, sets, READABLE_SINCE, duckdb.__version__)
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder`, gone afterwards with whatever is in it, such as the log of a file that is not whole."""
+    workplace = folder / f".{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+    workplace.mkdir()
+    try:
+        yield workplace
+    finally:
+        shutil.rmtree(workplace)
+
+
+def _pinned(parts: Mapping[str, Sequence[Part]], workplace: Path) -> dict[str, list[Part]]:
+    """The parts under names of their own, and as they now are: DuckDB opens a file several times, and would mix the
+    rows of one that is replaced meanwhile with those of the other.
+    """
+    found: dict[str, list[Part]] = {}
+    for table, of_table in parts.items():
+        for number, part in enumerate(of_table):
+            path = workplace / f"{table}.{number}.parquet"
+            link(part.path, path)
+            pin = read_footer(table, part.name, path)
+            assert pin is not None, f"{path} was linked"
+            found.setdefault(table, []).append(pin)
+    return found
 
 
 def _fill(path: Path, corpus: str, parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, ...]]) -> None:

@@ -25,6 +25,8 @@ _VERSIONED_AS = {
     "random_forest_founding": "random_forest",
 }
 PRECISIONS = ("float32", "bfloat16")
+PUBLISHED = ("predictions", "history", "members")
+"""Tables in which every finished partition has a part of its own, beside `runs`."""
 DEVICES = ("cuda", "cpu")
 SYMBOLIC_RENDERING = "midi"
 WAVEFORM = "waveform"
@@ -216,9 +218,18 @@ def way_of(run: Part) -> tuple[str, str]:
 def done(
     trial: Trial, config: str, seed: int, store: Store, precision: str = "float32", device: str = "cpu"
 ) -> Part | None:
-    """The `runs` part of a finished partition, or None; `runs` is written last, so it vouches for the others."""
+    """The `runs` part of a finished partition, or None; see `finished`."""
     key = part_key(trial, seed, store, precision, device)
-    return store.part("runs", part_name(trial, config, seed, precision, device), key=key)
+    return finished(store, part_name(trial, config, seed, precision, device), key)
+
+
+def finished(store: Store, name: str, key: str) -> Part | None:
+    """The `runs` part of this name and key, or None; it is written last, so that it vouches for the others.
+
+    A partition of which a part was removed since is not finished any more.
+    """
+    run = store.part("runs", name, key=key)
+    return run if run is not None and all(store.exists(table, name) for table in PUBLISHED) else None
 
 
 def standing(trial: Trial, config: str, seed: int, store: Store, device: str = "cpu") -> list[Part]:

@@ -22,6 +22,7 @@ from piano_assets.training.data import (
     code_version,
     data_version,
     device_class,
+    finished,
     part_key,
     part_name,
     precision_of,
@@ -113,7 +114,7 @@ class Partition:
 
     def stands(self) -> Part | None:
         """The part that says that it is finished."""
-        return self.store.part("runs", self.name, key=self.key)
+        return finished(self.store, self.name, self.key)
 
     @property
     def keeps_models(self) -> bool:

@@ -7,17 +7,16 @@ a fold that is still training, replaced whole every minute.
 import hashlib
 import json
 import logging
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from piano_assets.store.checkpoints import RECORD, replaced, write_model
+from piano_assets.store.links import link
 from piano_assets.store.parts import published
 from piano_assets.training.folds import FoldResult
 from piano_assets.training.members import Group, Track
@@ -68,16 +67,9 @@ def copy_checkpoints(work: Path, folder: Path, folds: list[int]) -> int:
         for fold in kept:
             (temporary / fold.name).mkdir()
             for name in (RECORD, json.loads((fold / RECORD).read_text())["file"]):
-                _link(fold / name, temporary / fold.name / name)
+                # A second name, as the work folder goes away next.
+                link(fold / name, temporary / fold.name / name)
     return len(kept)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for the same bytes, as the work folder goes away next; a copy where the file system has no such."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
 
 
 _LIVED = ("history", "best_r", "best_epoch", "status", "reason")
@@ -100,7 +92,7 @@ def save_state(folder: Path, tracks: list[Track], states: dict[int, dict[str, Te
     # JSON has no infinity, which best_r is before the first epoch; Python writes and reads it all the same.
     about = {"lived": lived, "sha256": _sha256(tensors, lived)}
     with published(_state_file(folder)) as temporary:
-        save_file(tensors, temporary, about)
+        temporary.write_bytes(save(tensors, about))  # not `save_file`: see `write_model`
 
 
 def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], dict[int, dict[str, Tensor]]]:

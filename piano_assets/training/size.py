@@ -50,6 +50,7 @@ def n_features(trial: Trial, store: Store) -> int | None:
 @cache
 def _named(path: str, content_hash: str) -> frozenset[tuple[str, str]]:
     """(source, feature) of a part; the hash tells the cache when the file was replaced."""
-    table = pq.read_table(path, columns=["source", "feature"], partitioning=None)
+    with pq.ParquetFile(path) as file:
+        table = file.read(["source", "feature"])
     rows = table.group_by(["source", "feature"]).aggregate([]).to_pylist()
     return frozenset((row["source"], row["feature"]) for row in rows)

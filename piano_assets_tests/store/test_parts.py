@@ -1,5 +1,6 @@
 """Parts: validated, atomic, found by key."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,11 +8,13 @@ import textwrap
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from piano_assets.schemas import TABLES, Table, TableError
 from piano_assets.store.checkpoints import checkpoint_folder
-from piano_assets.store.parts import LONGEST, Store, digest, published
+from piano_assets.store.links import link
+from piano_assets.store.parts import LONGEST, Store, digest, published, read_part, write_file
 
 
 def labels(**changes) -> pd.DataFrame:
@@ -178,3 +181,106 @@ def test_a_part_with_other_columns_than_declared_is_made_again(store, monkeypatc
     monkeypatch.setitem(TABLES, "labels", Table("labels", "with a column more", columns))
     assert store.part("labels", "clean") is not None
     assert store.part("labels", "clean", key="k") is None
+
+
+def test_a_part_that_is_replaced_while_it_is_read_is_read_as_it_was(store, monkeypatch):
+    """Another process publishes between the footer and the rows: these are of one file all the same."""
+    old = store.write("labels", labels(), key="k", name="clean")
+    other = pd.concat([labels(clip=f"clip{i}", value=0.9) for i in range(50)])
+    replaced = []
+
+    def read(self, *arguments, **more):
+        replaced.append(store.write("labels", other, key="k2", name="clean"))
+        return whole(self, *arguments, **more)
+
+    whole = pq.ParquetFile.read
+    monkeypatch.setattr(pq.ParquetFile, "read", read)
+    assert read_part(old, ["value", "clip"]).to_pydict() == {"value": [0.5], "clip": ["a"]}
+    assert len(replaced) == 1, "the scene is set only if the part was replaced in between"
+    monkeypatch.undo()
+    assert len(store.read("labels", "clean")) == 50
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+"""
+"""A file cannot grow beyond 4 kB, as on a full disk: the system refuses to write, in the middle."""
+
+
+def limited(code: str, folder) -> str:
+    """What a process says that runs `code` where files cannot grow."""
+    command = [sys.executable, "-c", LIMITED + textwrap.dedent(code), str(folder)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_a_full_disk_is_an_error_that_names_the_part_and_nothing_is_left(store, tmp_path):
+    """The part that stood before stands; neither half a part nor a temporary file is left."""
+    before = store.write("labels", labels(), key="k", name="clean")
+    said = limited(
+        """
+        import pandas as pd
+        from piano_assets.store.parts import Store
+        store = Store(Path(sys.argv[1]))
+        frame = store.read("labels", "clean")
+        frame = frame.loc[frame.index.repeat(5000)].assign(clip=[f"clip{i}" for i in range(5000)])
+        try:
+            store.write("labels", frame, key="k2", name="clean")
+        except OSError as error:
+            print(error)
+        """,
+        store.root,
+    )
+    assert said == f"[Errno {errno.EFBIG}] File too large; it is not written: '{before.path}'\n"
+    assert store.part("labels", "clean") == before
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["clean.parquet"]
+
+
+def test_a_full_disk_under_a_checkpoint_names_it_and_keeps_the_one_before(tmp_path):
+    said = limited(
+        """
+        from piano_assets.store.checkpoints import load_checkpoint, save_checkpoint
+        folder = Path(sys.argv[1]) / "fold0"
+        save_checkpoint(folder, {"n": 1}, {"w": np.ones(8)})
+        try:
+            save_checkpoint(folder, {"n": 2}, {"w": np.ones(8000)})
+        except OSError as error:
+            print(error)
+        print(load_checkpoint(folder)[0]["n"], *sorted(p.name for p in Path(sys.argv[1]).iterdir()))
+        """,
+        tmp_path,
+    )
+    assert said == f"[Errno {errno.EFBIG}] File too large; it is not written: '{tmp_path / 'fold0'}'\n1 fold0\n"
+
+
+def test_a_file_that_cannot_get_its_name_leaves_no_temporary_file(tmp_path):
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_file(tmp_path / "file", b"content")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_keeps_what_was_there_and_copies_where_there_are_no_links(tmp_path, monkeypatch):
+    source = write_file(tmp_path / "source", b"old")
+    link(source, tmp_path / "linked")
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError))
+    link(source, tmp_path / "copied")
+    write_file(source, b"new")
+    assert [(tmp_path / name).read_bytes() for name in ("linked", "copied")] == [b"old", b"old"]
+
+
+def test_a_source_that_is_replaced_while_it_is_linked_is_linked_as_it_then_is(tmp_path, monkeypatch):
+    """The system finds no file for a moment, although there is one all the time."""
+    source, linked = write_file(tmp_path / "source", b"content"), os.link
+
+    def at_second_try(*paths) -> None:
+        monkeypatch.setattr(os, "link", linked)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "link", at_second_try)
+    link(source, tmp_path / "other")
+    assert (tmp_path / "other").read_bytes() == b"content"
+    with pytest.raises(FileNotFoundError, match="absent"):
+        link(tmp_path / "absent", tmp_path / "more")

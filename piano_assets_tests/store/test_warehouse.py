@@ -1,14 +1,18 @@
 """The snapshot under every reader and writer that may touch it."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
 
+from piano_assets.store import warehouse
 from piano_assets.store.parts import Store
 from piano_assets.store.warehouse import QueryError, all_parts, build_snapshot, latest_snapshot, query, snapshot_path
 
@@ -44,6 +48,29 @@ def test_unchanged_parts_rebuild_nothing(store):
 
 def test_nobody_can_write_the_snapshot_by_mode(store):
     assert snapshot_path(store).stat().st_mode & 0o777 == 0o444
+
+
+AS_A_USER = """
+import duckdb, os, sys
+if os.geteuid() == 0:
+    os.setuid(65534)  # the mode stops everybody but root
+with duckdb.connect(sys.argv[1], read_only=True) as reads:
+    assert reads.sql("SELECT count(*) FROM labels").fetchall() == [(2,)]
+duckdb.connect(sys.argv[1]).execute("DELETE FROM labels")
+"""
+
+
+def test_a_user_who_opens_it_to_write_is_refused_and_changes_nothing():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        store = Store(Path(folder) / "synthetic")
+        fill(store, 0.25, 0.5)
+        path, before = snapshot_path(store), snapshot_path(store).read_bytes()
+        tried = subprocess.run([sys.executable, "-c", AS_A_USER, str(path)], capture_output=True, text=True, timeout=60)
+        assert tried.returncode == 1
+        assert f'Cannot open file "{path}": Permission denied' in tried.stderr
+        assert path.read_bytes() == before
+        assert not path.with_name("piano.duckdb.wal").exists()
 
 
 def test_a_foreign_wal_would_lock_everybody_out_and_is_set_aside(store):
@@ -192,3 +219,89 @@ def test_names_in_a_snapshot_are_names_and_no_sql(tmp_path):
     assert view == f"features_{evil}"
     found = query(store, 'FROM "{}"'.format(view.replace('"', '""')))
     assert found[evil].tolist() == [1.0]
+
+
+def test_a_snapshot_is_of_the_parts_as_they_were_when_it_began(store, monkeypatch):
+    """DuckDB opens a file several times: one that is replaced meanwhile must not be half old and half new."""
+    fill_file = warehouse._fill
+
+    def fill_while_another_publishes(*arguments) -> None:
+        frame = pd.DataFrame({"clip": [f"clip{i}" for i in range(999)], "value": 0.9, **LABELS})
+        store.write("labels", frame, key="new", name="clean")
+        fill_file(*arguments)
+
+    frame = pd.DataFrame({"clip": ["a", "b", "c"], "value": 0.75, **LABELS})
+    store.write("labels", frame, key="old", name="clean")
+    monkeypatch.setattr(warehouse, "_fill", fill_while_another_publishes)
+    first = build_snapshot(store, all_parts(store))
+    assert query(store, "SELECT value FROM labels")["value"].tolist() == [0.75] * 3
+    monkeypatch.undo()
+    second = build_snapshot(store, all_parts(store))
+    assert second.rebuilt
+    assert second.hash != first.hash
+    assert query(store, "SELECT count(*) AS n FROM labels")["n"].item() == 999
+
+
+def test_a_snapshot_has_the_hash_of_what_is_in_it(store):
+    """Also where a part was replaced after it was looked up."""
+    listed = all_parts(store)
+    store.write("labels", pd.DataFrame({"clip": ["a"], "value": [0.9], **LABELS}), key="new", name="clean")
+    (store.root / "snapshots").joinpath(latest_snapshot(store).name).unlink()
+    late = build_snapshot(store, listed)
+    assert late.rows["labels"] == 1
+    fresh = build_snapshot(store, all_parts(store))
+    assert (fresh.hash, fresh.rebuilt) == (late.hash, False)
+
+
+def test_a_part_that_is_gone_stops_the_build_and_the_old_snapshot_stays(store):
+    before = snapshot_path(store).read_bytes()
+    store.write("labels", pd.DataFrame({"clip": ["a"], "value": [0.9], **LABELS}), key="new", name="clean")
+    listed = all_parts(store)
+    listed["labels"][0].path.unlink()
+    with pytest.raises(FileNotFoundError, match="labels/clean"):
+        build_snapshot(store, listed)
+    assert snapshot_path(store).read_bytes() == before
+    assert list((store.root / "snapshots").glob(".*")) == []
+
+
+def test_a_lock_that_a_killed_builder_left_holds_nobody_up(store):
+    """The lock is the system's, and goes with the process; the file that stays is not the lock."""
+    code = "import sys, time, filelock\nwith filelock.FileLock(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    lock = store.root / ".snapshot.lock"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    store.write("labels", pd.DataFrame({"clip": ["a"], "value": [0.9], **LABELS}), key="new", name="clean")
+    built: list = []
+    builder = threading.Thread(target=lambda: built.append(build_snapshot(store, all_parts(store))))
+    builder.start()
+    builder.join(0.3)
+    assert built == [], "a lock that is held is waited for"
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    assert lock.exists()
+    builder.join(30)
+    assert built[0].rebuilt
+
+
+def test_a_full_disk_stops_the_build_and_the_old_snapshot_stays(store):
+    before = snapshot_path(store).read_bytes()
+    frame = pd.DataFrame({"clip": [f"clip{i}" for i in range(999)], "value": 0.5, **LABELS})
+    store.write("labels", frame, key="new", name="clean")
+    code = """
+import resource, sys
+from pathlib import Path
+from piano_assets.store.parts import Store
+from piano_assets.store.warehouse import QueryError, all_parts, build_snapshot
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    build_snapshot(Store(Path(sys.argv[1])), all_parts(Store(Path(sys.argv[1]))))
+except QueryError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, str(store.root)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert "File too large" in said
+    assert str(store.root / "snapshots") in said
+    assert snapshot_path(store).read_bytes() == before
+    assert list((store.root / "snapshots").glob(".*")) == []
+    assert build_snapshot(store, all_parts(store)).rebuilt
