@@ -193,14 +193,18 @@ def train_planned(context: dg.OpExecutionContext, piano: PianoData) -> None:
     train(context, piano, batches[int(context.get_mapping_key())], context.log_event)
 
 
+_TABULAR = train_planned.tag(ray_tags(networks=False)).alias("train_tabular")
+_NETWORKS = train_planned.tag(ray_tags(networks=True)).alias("train_networks")
+
+
 @dg.job(
     description="Train batches of partitions side by side, where the executor can (PIANO_EXECUTOR).",
     logger_defs={"console": plain_console},
 )
 def sweep_batches() -> None:
     planned = plan_batches()
-    planned.tabular.map(train_planned.tag(ray_tags(networks=False)).alias("train_tabular"))
-    planned.networks.map(train_planned.tag(ray_tags(networks=True)).alias("train_networks"))
+    planned.tabular.map(_TABULAR)
+    planned.networks.map(_NETWORKS)
 
 
 def batches_config(batches: Iterable[Iterable[Task]], piano: PianoData) -> dict[str, Any]:

@@ -80,8 +80,9 @@ def test_devices_are_told_apart_by_what_they_are_not_by_their_number(tmp_path):
 def test_a_named_device_is_the_one(tmp_path):
     with take(tmp_path, "cuda:1") as device:
         assert device == "cuda:1"
-    with pytest.raises(ValueError, match="'cuda:2' is not there: this process sees 2 CUDA devices"), take(
-        tmp_path, "cuda:2"
+    with (
+        pytest.raises(ValueError, match="'cuda:2' is not there: this process sees 2 CUDA devices"),
+        take(tmp_path, "cuda:2"),
     ):
         pass
 
