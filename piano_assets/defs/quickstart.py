@@ -65,7 +65,8 @@ def stages(
         batches = planner.plan(todo)
         if executors.chosen() != "in_process":
             say(f"{len(batches)} batches, {len(todo)} partitions, by the executor {executors.chosen()}")
-            return _require(train_side_by_side(instance, piano, batches), f"{len(batches)} batches")
+            _require(train_side_by_side(instance, piano, batches), f"{len(batches)} batches")
+            return
         for number, batch in enumerate(batches, 1):
             say(f"batch {number} of {len(batches)}: {', '.join(t.partition for t in batch)}")
             done = sweep.execute_in_process(
