@@ -72,7 +72,8 @@ class RayExecutor(StepDelegatingExecutor):
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         run = plan_context.dagster_run
-        given: dict = run.run_config.get("resources", {}).get("piano", {}).get("config", {})
+        resources: Any = run.run_config.get("resources", {})
+        given = resources.get("piano", {}).get("config", {})
         with beating(PianoData(**given).store(), run.run_id):
             yield from super().execute(plan_context, execution_plan)
 

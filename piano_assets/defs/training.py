@@ -189,8 +189,9 @@ def plan_batches(piano: PianoData, config: Batches) -> Iterator[dg.DynamicOutput
 def train_planned(context: dg.OpExecutionContext, piano: PianoData) -> None:
     """Train one of the batches. Should its process or its node die, another goes on with what is missing."""
     # Which one is read from the run, not from an output: nodes share the data folder, not Dagster's own files.
-    batches = context.run.run_config["ops"]["plan_batches"]["config"]["batches"]
-    train(context, piano, batches[int(context.get_mapping_key())], context.log_event)
+    ops: Any = context.run.run_config["ops"]
+    batch = ops["plan_batches"]["config"]["batches"][int(context.get_mapping_key() or 0)]
+    train(context, piano, batch, context.log_event)
 
 
 _TABULAR = train_planned.tag(ray_tags(networks=False)).alias("train_tabular")

@@ -181,3 +181,43 @@ def test_batches_with_networks_are_steps_that_may_ask_for_a_gpu(monkeypatch):
     steps = {node.name: node.tags.get("dagster-ray/config") for node in side_by_side().nodes}
     assert set(steps) == {"plan_batches", "train_tabular", "train_networks"}
     assert steps["train_tabular"] == '{"num_cpus": 1}'
+
+
+def test_a_step_that_ray_no_longer_waits_for_is_asked_again(monkeypatch):
+    """Ray fails a job that no node had room for within a quarter of an hour; the step is not to be blamed."""
+    pytest.importorskip("dagster_ray")
+    from dagster_ray.core.executor import RayStepHandler
+    from ray.job_submission import JobErrorType, JobStatus
+
+    from piano_assets.defs.ray_jobs import PatientHandler
+
+    too_late, died = JobErrorType.JOB_SUPERVISOR_ACTOR_START_TIMEOUT, JobErrorType.JOB_SUPERVISOR_ACTOR_DIED
+    jobs = {"job": too_late, "job-again-1": too_late, "job-again-2": died}
+    client = SimpleNamespace(
+        get_job_status=lambda name: JobStatus.FAILED,
+        get_job_info=lambda name: SimpleNamespace(error_type=jobs[name], message=name),
+    )
+    handler = PatientHandler(client)
+    asked = []
+    monkeypatch.setattr(RayStepHandler, "_get_ray_job_submission_id", lambda self, context: "job")
+    monkeypatch.setattr(RayStepHandler, "_get_step_key", lambda self, context: "train_tabular[0]")
+    monkeypatch.setattr(handler, "launch_step", lambda c: iter([asked.append(handler._get_ray_job_submission_id(c))]))
+    assert [handler.check_step_health(None).is_healthy for _ in range(3)] == [True, True, False]
+    assert asked == ["job-again-1", "job-again-2"]
+
+
+def test_ray_jobs_start_in_this_folder_with_this_python_and_these_settings(tmp_path, monkeypatch):
+    pytest.importorskip("dagster_ray")
+    from ray.job_submission import JobSubmissionClient
+
+    from piano_assets.defs.ray_jobs import FromHere, environment
+
+    (tmp_path / "a folder").mkdir()
+    monkeypatch.chdir(tmp_path / "a folder")
+    monkeypatch.setattr(JobSubmissionClient, "submit_job", lambda self, **given: given["entrypoint"])
+    assert FromHere.submit_job(object.__new__(FromHere), entrypoint="dagster api") == (
+        f"cd '{tmp_path}/a folder' && dagster api"
+    )
+    monkeypatch.setenv("PIANO_DATA", "/shared")
+    assert environment()["PIANO_DATA"] == "/shared"
+    assert environment()["PATH"] == f"{Path(sys.executable).parent}:${{PATH}}"
