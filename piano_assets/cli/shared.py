@@ -66,6 +66,7 @@ def known_configs(store: "Store", configs: tuple[str, ...]) -> "dict[str, Trial]
 
 def run_stages(corpus: str, tasks: "Callable[[], list[Task]]", only: str | None = None) -> None:
     from piano_assets.defs.data import PianoData
+    from piano_assets.defs.executors import ExecutorError
     from piano_assets.defs.quickstart import StageFailed, stages
 
     piano = PianoData(root=os.environ.get("PIANO_DATA", "data"), corpus=corpus)
@@ -74,6 +75,8 @@ def run_stages(corpus: str, tasks: "Callable[[], list[Task]]", only: str | None 
         for stage in stages(instance(), piano, tasks, lambda text: console.print(f"[dim]{text}[/]"), only):
             done.append(stage)
             console.print(f"[green]{stage.name}[/] done in {stage.seconds:.0f} s")
+    except ExecutorError as error:
+        raise click.ClickException(str(error)) from error
     except StageFailed as error:
         raise click.ClickException(f"{error}. What was published stays; call again to go on.") from error
     table = Table(title=f"wall time, {corpus}")

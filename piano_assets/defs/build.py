@@ -4,7 +4,19 @@ from typing import Any
 
 import dagster as dg
 
-from piano_assets.defs import checks, corpus, data, ensembles, features, jobs, probes, publishing, results, training
+from piano_assets.defs import (
+    checks,
+    corpus,
+    data,
+    ensembles,
+    executors,
+    features,
+    jobs,
+    probes,
+    publishing,
+    results,
+    training,
+)
 
 
 def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
@@ -20,5 +32,5 @@ def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
         sensors=jobs.SENSORS,
         resources={"piano": data.PianoData(), **(resources or {})},
         loggers={"console": data.plain_console},
-        executor=dg.in_process_executor,
+        executor=executors.executor(),
     )

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from piano_assets.defs import current, planner
+from piano_assets.defs import current, executors, planner
 from piano_assets.defs.data import PianoData
 from piano_assets.defs.features import SEQUENCES, make_sequence, sequences_of
-from piano_assets.defs.training import CONFIGS, batch_config, sweep
+from piano_assets.defs.training import CONFIGS, batch_config, batches_config, sweep, sweep_batches
 from piano_assets.ensembles.recipes import RECIPES
 
 CORPUS = ["percepiano_source", "clips", "notes", "controls", "clusters", "ratings", "labels", "noise_ceiling"]
@@ -63,6 +63,10 @@ def stages(
     def train_all(todo: list[planner.Task]) -> None:
         instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for t in todo}))
         batches = planner.plan(todo)
+        if executors.chosen() != "in_process":
+            say(f"{len(batches)} batches, {len(todo)} partitions, by the executor {executors.chosen()}")
+            _require(train_side_by_side(instance, piano, batches), f"{len(batches)} batches")
+            return
         for number, batch in enumerate(batches, 1):
             say(f"batch {number} of {len(batches)}: {', '.join(t.partition for t in batch)}")
             done = sweep.execute_in_process(
@@ -108,6 +112,24 @@ def stages(
         yield Stage(name, time.perf_counter() - started)
 
 
+def side_by_side() -> dg.JobDefinition:
+    """The job `sweep_batches`, as another process finds it."""
+    from piano_assets.defs.build import build_defs
+
+    return build_defs().resolve_job_def(sweep_batches.name)
+
+
+def train_side_by_side(
+    instance: dg.DagsterInstance, piano: PianoData, batches: list[list[planner.Task]]
+) -> dg.JobExecutionResult:
+    """Train batches as steps of one run, which the executor of `PIANO_EXECUTOR` carries out.
+
+    The instance must be one that other processes can open, no ephemeral one.
+    """
+    config = batches_config(batches, piano) | PLAIN_LOG
+    return dg.execute_job(dg.reconstructable(side_by_side), instance, run_config=config)
+
+
 def materializer(instance: dg.DagsterInstance, piano: PianoData) -> Callable[..., None]:
     """A function `(asset names, partition key, run config)` that materializes assets in this process, as one run.
 
@@ -130,7 +152,7 @@ def materializer(instance: dg.DagsterInstance, piano: PianoData) -> Callable[...
     return materialize
 
 
-def _require(done: dg.ExecuteInProcessResult, what: str) -> None:
+def _require(done: dg.ExecuteInProcessResult | dg.JobExecutionResult, what: str) -> None:
     """Say which steps failed and why, innermost cause first in line."""
     if done.success:
         return

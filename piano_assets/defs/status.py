@@ -70,10 +70,12 @@ def _changed(store: Store, task: Task, run: Part) -> str:
 
 
 def partitions_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """The partitions that a run trains: a batch's, or those of a selection in the UI."""
+    """The partitions that a run trains: those of its batches, or those of a selection in the UI."""
     ops: Any = run.run_config.get("ops", {})
     if batch := ops.get("train_batch"):
         return list(batch["config"]["partitions"])
+    if planned := ops.get("plan_batches"):
+        return [partition for batch in planned["config"]["batches"] for partition in batch]
     if not (run.asset_selection or set()) & {dg.AssetKey(name) for name in ASSET_NAMES}:
         return []
     if (key := run.tags.get("dagster/partition")) is not None:
@@ -128,11 +130,12 @@ def failure_digest(instance: dg.DagsterInstance, run: dg.DagsterRun, message: st
 
 
 def reasons_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
-    """Partition -> reason, as a failed batch left them."""
+    """Partition -> reason, as failed batches left them."""
+    found: dict[str, str] = {}
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
         of_user = event.step_failure_data.user_failure_data if event else None
         said = of_user.metadata.get(FAILED) if of_user is not None else None
         if isinstance(said, dg.JsonMetadataValue) and isinstance(said.data, dict):
-            return said.data
-    return {}
+            found |= said.data
+    return found

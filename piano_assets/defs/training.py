@@ -5,12 +5,14 @@ with its partitions in the run config. A selection in the UI works all the same.
 logged at once, by hand, so that a run that dies leaves a true log behind.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console, progress
+from piano_assets.defs.executors import batch_cpus, ray_tags
 from piano_assets.defs.features import make_sequence, sequences_of
 from piano_assets.defs.planner import SEEDS, Task, missing, tasks_of
 from piano_assets.store.parts import Part, Store
@@ -40,13 +42,15 @@ def train(
 ) -> None:
     """Train what is missing and log each partition as it stands; go on after a failure, and name the failed at the end.
 
-    Spectrograms, note events and renderings that the trials read and the corpus lacks are made first.
+    Spectrograms, note events and renderings that the trials read and the corpus lacks are made first. Networks are
+    trained on a CUDA device that no other training holds, where there is one.
 
     Raises:
         dagster.Failure: some partitions failed.
     """
     import torch
 
+    from piano_assets.training.devices import held
     from piano_assets.training.provenance import precision_that_gains
     from piano_assets.training.run import RunResult, run_batch
 
@@ -55,7 +59,10 @@ def train(
     for name in sequences_of(task.trial for task in missing(store, tasks)):
         make_sequence(store, name, piano.renderings, lambda what: progress(context, what))
     of = {(t.config, t.seed): t for t in tasks}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cuda = torch.cuda.is_available() and any(t.trial.optimisation is not None for t in tasks)
+    cpus = batch_cpus()
+    if cpus is not None:
+        torch.set_num_threads(cpus)
     stood: list[str] = []
     failed: dict[str, str] = {}
 
@@ -72,20 +79,24 @@ def train(
         failed[partition] = f"{type(error).__name__}: {error}"
         context.log.error(f"{partition}: {failed[partition]}")
 
-    run_batch(
-        [(t.config, t.trial, t.seed) for t in tasks],
-        store,
-        device,
-        done,
-        precision_that_gains(device),
-        on_fold=lambda partition, n, folds: context.log.info(f"{partition}: {n} of {folds} folds"),
-        on_failure=fail,
-        on_wait=lambda partition: context.log.info(f"{partition}: another process trains it; waiting"),
-    )
+    with held("cuda" if cuda else "cpu", context.log.info) as device:
+        run_batch(
+            [(t.config, t.trial, t.seed) for t in tasks],
+            store,
+            device,
+            done,
+            precision_that_gains(device),
+            cpus,
+            on_fold=lambda partition, n, folds: context.log.info(f"{partition}: {n} of {folds} folds"),
+            on_failure=fail,
+            on_wait=lambda partition: context.log.info(f"{partition}: another process trains it; waiting"),
+        )
     if failed:
         said = "; ".join(f"{partition}: {reason}" for partition, reason in failed.items())
         raise dg.Failure(
-            f"{len(failed)} of {len(tasks)} partitions failed: {said}", metadata={FAILED: dg.MetadataValue.json(failed)}
+            f"{len(failed)} of {len(tasks)} partitions failed: {said}",
+            metadata={FAILED: dg.MetadataValue.json(failed)},
+            allow_retries=False,  # it would fail again; a step is tried again when its process or its node dies
         )
 
 
@@ -124,6 +135,7 @@ def _spec(name: str) -> dg.AssetSpec:
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
     pool="gpu",
+    op_tags=ray_tags(networks=True),
     name="trials",
 )
 def trials(context: dg.AssetExecutionContext, piano: PianoData):
@@ -138,7 +150,7 @@ class Batch(dg.Config):
     partitions: list[str]
 
 
-@dg.op(pool="gpu", tags={"kind": "training"})
+@dg.op(pool="gpu", tags={"kind": "training", **ray_tags(networks=True)})
 def train_batch(context: dg.OpExecutionContext, piano: PianoData, config: Batch) -> None:
     """Train one batch of partitions; those whose parts stand are reused in milliseconds."""
     train(context, piano, config.partitions, context.log_event)
@@ -150,6 +162,62 @@ def train_batch(context: dg.OpExecutionContext, piano: PianoData, config: Batch)
 )
 def sweep() -> None:
     train_batch()
+
+
+class Batches(dg.Config):
+    """Batches of partition keys."""
+
+    batches: list[list[str]]
+
+
+@dg.op(
+    out={
+        "tabular": dg.DynamicOut(dg.Nothing, is_required=False),
+        "networks": dg.DynamicOut(dg.Nothing, is_required=False),
+    }
+)
+def plan_batches(piano: PianoData, config: Batches) -> Iterator[dg.DynamicOutput]:
+    """Make a step of each batch; those with networks ask for a GPU where there is one."""
+    for number, batch in enumerate(config.batches):
+        networks = any(t.trial.optimisation is not None for t in tasks_of(batch, piano.store()))
+        yield dg.DynamicOutput(None, str(number), "networks" if networks else "tabular")
+
+
+@dg.op(
+    ins={"planned": dg.In(dg.Nothing)},
+    pool="gpu",
+    tags={"kind": "training"},
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=1),
+)
+def train_planned(context: dg.OpExecutionContext, piano: PianoData) -> None:
+    """Train one of the batches. Should its process or its node die, another goes on with what is missing."""
+    # Which one is read from the run, not from an output: nodes share the data folder, not Dagster's own files.
+    ops: Any = context.run.run_config["ops"]
+    batch = ops["plan_batches"]["config"]["batches"][int(context.get_mapping_key() or 0)]
+    train(context, piano, batch, context.log_event)
+
+
+_TABULAR = train_planned.tag(ray_tags(networks=False)).alias("train_tabular")
+_NETWORKS = train_planned.tag(ray_tags(networks=True)).alias("train_networks")
+
+
+@dg.job(
+    description="Train batches of partitions side by side, where the executor can (PIANO_EXECUTOR).",
+    logger_defs={"console": plain_console},
+)
+def sweep_batches() -> None:
+    planned = plan_batches()
+    planned.tabular.map(_TABULAR)
+    planned.networks.map(_NETWORKS)
+
+
+def batches_config(batches: Iterable[Iterable[Task]], piano: PianoData) -> dict[str, Any]:
+    """Run config of batches side by side; their processes find the data wherever they start."""
+    where = {"root": str(Path(piano.root).resolve()), "corpus": piano.corpus, "renderings": piano.renderings}
+    return {
+        "ops": {"plan_batches": {"config": {"batches": [[t.partition for t in batch] for batch in batches]}}},
+        "resources": {"piano": {"config": where}},
+    }
 
 
 def batch_config(tasks: Iterable[Task]) -> dict[str, Any]:
@@ -169,4 +237,4 @@ def batch_tags(tasks: Iterable[Task], device: str, number: int) -> dict[str, str
 
 
 ASSETS = [trials]
-JOBS: list = [sweep]
+JOBS: list = [sweep, sweep_batches]

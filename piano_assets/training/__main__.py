@@ -15,6 +15,7 @@ from pathlib import Path
 from piano_assets.catalogue.trial import Trial, from_dict
 from piano_assets.store.parts import Store
 from piano_assets.training.check import check
+from piano_assets.training.devices import held
 from piano_assets.training.provenance import precision_that_gains
 from piano_assets.training.run import RunResult, run_batch
 from piano_assets.training.stacks import SAVE_EVERY_S
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trials", type=Path, required=True, help="JSON list of {config, seed, trial}")
     parser.add_argument("--data", type=Path, required=True, help="corpus folder to read parts from")
     parser.add_argument("--out", type=Path, required=True, help="corpus folder to write parts to (may be the same)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<n>")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda (a free one) or cuda:<n>")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of networks (what gains on the device)")
     parser.add_argument("--members", type=int, help="at most so many networks at once (as many as fit the memory)")
     parser.add_argument("--threads", type=int, help="threads of tabular models (all cores)")
@@ -76,19 +77,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(text: str) -> None:
         print(f"{len(finished) + len(failed)}/{len(trials)} {text}", flush=True)
 
-    run_batch(
-        trials,
-        store,
-        given.device,
-        report,
-        given.precision or precision_that_gains(given.device),
-        given.threads,
-        on_fold=lambda partition, n, of: say(f"{partition}: {n} of {of} folds"),
-        on_failure=complain,
-        members=given.members,
-        on_wait=lambda partition: say(f"{partition}: another process trains it; waiting"),
-        save_every_s=given.save_every,
-    )
+    with held(given.device, say) as device:
+        run_batch(
+            trials,
+            store,
+            device,
+            report,
+            given.precision or precision_that_gains(device),
+            given.threads,
+            on_fold=lambda partition, n, of: say(f"{partition}: {n} of {of} folds"),
+            on_failure=complain,
+            members=given.members,
+            on_wait=lambda partition: say(f"{partition}: another process trains it; waiting"),
+            save_every_s=given.save_every,
+        )
     return int(bool(failed) or any(r.status == "diverged" for r in finished))
 
 

@@ -200,6 +200,8 @@ def repeatable(device: str) -> None:
 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        if ":" in device:
+            torch.cuda.set_device(device)  # what is asked of `cuda` without a number, as its name, is this one's
 
 
 def _fit_stack(groups: list["Group"], work: _Work) -> None:
