@@ -17,6 +17,7 @@ from piano_assets.store.parts import Store
 from piano_assets.training.check import check
 from piano_assets.training.provenance import precision_that_gains
 from piano_assets.training.run import RunResult, run_batch
+from piano_assets.training.stacks import SAVE_EVERY_S
 
 
 def read_trials(path: Path) -> list[tuple[str, Trial, int]]:
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of networks (what gains on the device)")
     parser.add_argument("--members", type=int, help="at most so many networks at once (as many as fit the memory)")
     parser.add_argument("--threads", type=int, help="threads of tabular models (all cores)")
+    parser.add_argument(
+        "--save-every", type=float, default=SAVE_EVERY_S, help="seconds between saved states of networks (%(default)g)"
+    )
     given = parser.parse_args(arguments)
     same = given.out.resolve() == given.data.resolve()
     store = Store(given.out, shipped=None if same else given.data)
@@ -79,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         on_failure=complain,
         members=given.members,
         on_wait=lambda partition: say(f"{partition}: another process trains it; waiting"),
+        save_every_s=given.save_every,
     )
     return int(bool(failed) or any(r.status == "diverged" for r in finished))
 
