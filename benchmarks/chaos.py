@@ -50,10 +50,10 @@ KILLS_A_SWEEP = 5
 SEARCH = (("optimisation.learning_rate", (3e-4, 1e-3, 3e-3)),)
 TRIALS: dict[str, tuple[Trial, int]] = {
     "family.ridge": (RIDGE, 2),
-    "family.searched": (SEARCHED, 2),
+    "family.searched": (SEARCHED, 1),
     "mlp.searched": (vary(MLP, {"budget": "full", "search": SEARCH}), 1),
     "ast.reference@reduced": (vary(AST, {"budget": "reduced"}), 2),
-    "ast.dropout_0.3@reduced": (vary(AST, {"budget": "reduced", "model.dropout": 0.3}), 2),
+    "ast.dropout_0.3@reduced": (vary(AST, {"budget": "reduced", "model.dropout": 0.3}), 1),
 }
 """Config -> trial and its seeds. `full` networks train the points of their search as one stack of members."""
 
@@ -69,7 +69,7 @@ def write_trials(path: Path, trials: dict[str, tuple[Trial, int]]) -> Path:
 
 
 def sweep_command(trials: Path, root: Path) -> list[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "piano_assets.training", "--trials", str(trials), "--save-every", "0.3"]
+    command = [sys.executable, "-W", "ignore", "-m", "piano_assets.training", "--trials", str(trials), "--save-every", "0.2"]
     return [*command, "--data", str(root), "--out", str(root)]
 
 

@@ -22,8 +22,8 @@ from piano_assets.training import data
 GRACE_S = 3600.0
 """What was touched within the last hour may belong to a process that is at work on it."""
 DAYS = 7.0
-LEFT_BEHIND = (".*.tmp", ".*.old")
-"""Names beside which files and folders are written before they are put in their place."""
+LEFT_BEHIND = (".*.tmp", ".*.tmp.wal", ".*.old")
+"""Names of files and folders before they are put in their place, and of DuckDB's log of a snapshot that is filled."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -148,6 +149,25 @@ def read_part(part: Part, columns: list[str] | None = None, dictionaries: list[s
     return found.replace_schema_metadata(None)
 
 
+def second_name(part: Part, path: Path) -> Part | None:
+    """The part as it stands now under another name, which keeps it whoever publishes it anew; None if it is gone."""
+    try:
+        link(part.path, path)
+    except FileNotFoundError:
+        return None
+    return _read_footer(part.table, part.name, path)
+
+
+def link(source: Path, target: Path) -> None:
+    """A second name for the same bytes; a copy where the file system has no such."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy(source, target)
+
+
 def _read_footer(table: str, name: str, path: Path) -> Part | None:
     try:
         footer = pq.read_metadata(path)
@@ -198,11 +218,12 @@ class published:
         return self.temporary
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
-            with self.temporary.open("rb") as f:
-                os.fsync(f.fileno())
-            os.replace(self.temporary, self.path)
-        else:
+        try:
+            if kind is None:
+                with self.temporary.open("rb") as f:
+                    os.fsync(f.fileno())  # a full disk may show only here
+                os.replace(self.temporary, self.path)
+        finally:
             self.temporary.unlink(missing_ok=True)
 
 

@@ -9,7 +9,9 @@ import filecmp
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from piano_assets.schemas import TABLES
-from piano_assets.store.parts import Part, Store, digest, published
+from piano_assets.store.parts import Part, Store, digest, published, second_name
 
 SQL_TYPES: dict[pa.DataType, str] = {
     pa.string(): "VARCHAR",
@@ -75,25 +77,24 @@ def build_snapshot(
     """Build a snapshot of `parts` (by table) and swap it in; does nothing when their content is what stands there.
 
     `feature_sets` maps set names to feature names; each becomes a wide view `features_<set>`.
-    One writer at a time: a second one waits for the first.
+    One writer at a time: a second one waits for the first. Whoever publishes parts meanwhile waits for nobody: a part
+    that was published anew since it was listed is taken as it now is, one that is gone is left out.
     """
     started = time.perf_counter()
     sets = {name: tuple(columns) for name, columns in (feature_sets or {}).items()}
-    content = digest(
-        {t: [(p.name, p.content_hash) for p in parts.get(t, ())] for t in TABLES},
-        VIEWS,
-        sets,
-        READABLE_SINCE,
-        duckdb.__version__,
-    )
-    target, versioned = snapshot_path(store), store.root / "snapshots" / f"{content}.duckdb"
+    target = snapshot_path(store)
     store.root.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(store.root / ".snapshot.lock"):
+        versioned = _versioned(store, parts, sets)
         rebuilt = not versioned.exists()
         if rebuilt:
-            with published(versioned) as temporary:
-                _fill(temporary, store.corpus, parts, sets)
-                temporary.chmod(0o444)
+            with _held(store, parts) as held:
+                parts, versioned = held, _versioned(store, held, sets)
+                rebuilt = not versioned.exists()
+                if rebuilt:
+                    with published(versioned) as temporary:
+                        _fill(temporary, store.corpus, held, sets)
+                        temporary.chmod(0o444)
         quarantined = _set_aside_foreign_wal(target)
         if latest_snapshot(store) != versioned:  # an earlier content has come back: it is the newest again
             os.utime(versioned)
@@ -102,7 +103,37 @@ def build_snapshot(
                 shutil.copyfile(versioned, temporary)
                 temporary.chmod(0o444)
     rows = {t: sum(p.n_rows for p in parts.get(t, ())) for t in TABLES}
-    return Snapshot(target, content, rows, time.perf_counter() - started, rebuilt, quarantined)
+    return Snapshot(target, versioned.stem, rows, time.perf_counter() - started, rebuilt, quarantined)
+
+
+def _versioned(store: Store, parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, ...]]) -> Path:
+    """The file of a snapshot, named by its content."""
+    content = digest(
+        {t: [(p.name, p.content_hash) for p in parts.get(t, ())] for t in TABLES},
+        VIEWS,
+        sets,
+        READABLE_SINCE,
+        duckdb.__version__,
+    )
+    return store.root / "snapshots" / f"{content}.duckdb"
+
+
+@contextmanager
+def _held(store: Store, parts: Mapping[str, Sequence[Part]]) -> Iterator[dict[str, list[Part]]]:
+    """The parts under second names, under which nobody can replace them while they are read.
+
+    Without this a snapshot could hold other rows than those that its hash was made of, and pass for them later.
+    """
+    folder = store.root / f".snapshot.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+    folder.mkdir()
+    try:
+        found: dict[str, list[Part]] = {}
+        for table, listed in parts.items():
+            again = [second_name(part, folder / f"{table}.{i}.parquet") for i, part in enumerate(listed)]
+            found[table] = [part for part in again if part is not None]
+        yield found
+    finally:
+        shutil.rmtree(folder)
 
 
 def _fill(path: Path, corpus: str, parts: Mapping[str, Sequence[Part]], sets: Mapping[str, tuple[str, ...]]) -> None:

@@ -7,8 +7,6 @@ a fold that is still training, replaced whole every minute.
 import hashlib
 import json
 import logging
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from piano_assets.store.checkpoints import RECORD, replaced, write_model
-from piano_assets.store.parts import published
+from piano_assets.store.parts import link, published
 from piano_assets.training.folds import FoldResult
 from piano_assets.training.members import Group, Track
 
@@ -68,16 +66,9 @@ def copy_checkpoints(work: Path, folder: Path, folds: list[int]) -> int:
         for fold in kept:
             (temporary / fold.name).mkdir()
             for name in (RECORD, json.loads((fold / RECORD).read_text())["file"]):
-                _link(fold / name, temporary / fold.name / name)
+                # The work folder goes away next.
+                link(fold / name, temporary / fold.name / name)
     return len(kept)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for the same bytes, as the work folder goes away next; a copy where the file system has no such."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
 
 
 _LIVED = ("history", "best_r", "best_epoch", "status", "reason")
