@@ -86,7 +86,7 @@ def burn(number: int, seconds: float, snapshots: bool, share: float) -> dict:
 
 
 def read(store: Store, number: int, seconds: float) -> dict:
-    """Open the newest snapshot and count, in turn by its hash and by its name; then look whether it is whole; a part."""
+    """Open the newest snapshot and count, by its hash and by its name in turn; see that it is whole; read a part."""
     rng, opened = random.Random(number), []
 
     def work(n: int) -> None:

@@ -42,8 +42,11 @@ def test_what_stands_is_no_rubbish(store, instance):
 
 def test_what_a_killed_process_left_goes_after_an_hour(store, instance):
     left = [store.root / "parts" / "clips" / ".all.parquet.77.ab.tmp", store.root / "checkpoints" / ".x.77.ab.old"]
-    left[0].write_bytes(b"half")
+    left += [store.root / "snapshots" / f".1f.duckdb.77.ab.tmp{log}" for log in ("", ".wal")]
     left[1].mkdir()
+    left[2].parent.mkdir(exist_ok=True)
+    for file in (left[0], *left[2:]):
+        file.write_bytes(b"half")
     assert shown(store, instance, now=time.time()) == {}, "somebody may be writing it"
     found = shown(store, instance)
     assert set(found) == {str(p.relative_to(store.root)) for p in left}

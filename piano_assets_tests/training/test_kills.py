@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from benchmarks.wholeness import Broken, finished, require_equal, require_unchanged, tables
-from piano_assets.store.parts import Store
 from piano_assets.training.run import run_batch
 from piano_assets_tests.training.tiny import RIDGE, build_store
 
