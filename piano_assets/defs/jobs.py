@@ -85,8 +85,8 @@ def nightly_sweep(context: dg.ScheduleEvaluationContext, piano: PianoData):
     context.log.info(
         f"{len(tonight.chosen)} partitions, about {tonight.expected_s:.0f} s; {len(tonight.left)} are left"
     )
-    tick = context.scheduled_execution_time.isoformat(timespec="minutes")  # a day may have several
-    return _requests(context.instance, planner.plan(tonight.chosen), device, lambda n, batch: f"{tick}-{n}")
+    date = context.scheduled_execution_time.date().isoformat()
+    return _requests(context.instance, planner.plan(tonight.chosen), device, lambda n, batch: f"{date}-{n}")
 
 
 def _requests(
