@@ -17,10 +17,6 @@ A rule that does not hold ends the whole with an error, so that a result says th
 
 import argparse
 import collections
-import contextlib
-import importlib
-import io
-import itertools
 import json
 import os
 import random
@@ -35,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.environment import environment
+from benchmarks.every_step import OPERATIONS, STEPPED, write_trials
 from benchmarks.wholeness import (
     Broken,
     finished,
@@ -44,7 +41,7 @@ from benchmarks.wholeness import (
     require_whole,
     tables,
 )
-from piano_assets.catalogue.trial import Trial, as_dict, vary
+from piano_assets.catalogue.trial import Trial, vary
 from piano_assets.store.parts import Store
 from piano_assets_tests.training.tiny import AST, MLP, RIDGE, SEARCHED, build_store
 
@@ -59,16 +56,6 @@ TRIALS: dict[str, tuple[Trial, int]] = {
     "ast.dropout_0.3@reduced": (vary(AST, {"budget": "reduced", "model.dropout": 0.3}), 1),
 }
 """Config -> trial and its seeds. `full` networks train the points of their search as one stack of members."""
-
-
-def write_trials(path: Path, trials: dict[str, tuple[Trial, int]]) -> Path:
-    entries = [
-        {"config": config, "seed": seed, "trial": as_dict(trial)}
-        for config, (trial, seeds) in trials.items()
-        for seed in range(seeds)
-    ]
-    path.write_text(json.dumps(entries))
-    return path
 
 
 def sweep_command(trials: Path, root: Path) -> list[str]:
@@ -191,96 +178,6 @@ def require_untouched(life: Life, published: dict) -> None:
         raise Broken(f"trained although it stood: {again}")
 
 
-# ---------------------------------------------------------------------------------------------------------- every step
-
-
-LIBRARIES = ("piano_assets.models.tabular", "piano_assets.training.loop", "piano_assets.training.__main__", "skops.io")
-OPERATIONS = ("fsync", "link", "mkdir", "rename", "replace", "rmdir", "unlink")
-
-
-def die_at(step: int, operations: tuple[str, ...] = OPERATIONS) -> None:
-    """Kill this process at its `step`-th moment, from 0: before its first file operation, after it, before the next."""
-    moments = itertools.count()
-
-    def deadly(operation: Callable) -> Callable:
-        def call(*arguments, **more):
-            if next(moments) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            done = operation(*arguments, **more)
-            if next(moments) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return done
-
-        return call
-
-    for name in operations:
-        setattr(os, name, deadly(getattr(os, name)))
-
-
-def every_step(data: Path, folder: Path, trial: Trial, operations: tuple[str, ...] = OPERATIONS) -> int:
-    """Kill a partition at each moment in turn, each time restart it once, and compare. Returns the kills.
-
-    Each life is a fork of this process, which itself computes nothing and so has no threads that a fork would lose.
-
-    Raises:
-        Broken: a life or its check failed; the reason is on stderr.
-    """
-    for needed in LIBRARIES:  # once, not in each fork
-        importlib.import_module(needed)
-    folder.mkdir()
-    trials = write_trials(folder / "trials.json", {"config.arm": (trial, 1)})
-    for step in itertools.count():
-        root = folder / f"step{step}"
-        shutil.copytree(data, root)
-        killed = _forked(lambda step=step, root=root: _train(trials, root, step, operations))
-        if killed not in (0, signal.SIGKILL):
-            raise Broken(f"step {step}: the training ended with {killed}")
-        if _forked(lambda root=root: _train_and_compare(trials, root, folder / "step0")):
-            raise Broken(f"step {step}: the restart failed")
-        if step:
-            shutil.rmtree(root)
-        if not killed:
-            return step
-    raise AssertionError
-
-
-def _forked(work: Callable[[], None]) -> int:
-    """Run in a fork: 0, 1 after an exception, or the signal that killed it."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            sys.stderr.flush()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - the fork must not go on as its parent
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-
-def _train(trials: Path, root: Path, step: int | None, operations: tuple[str, ...]) -> None:
-    from piano_assets.training.__main__ import main
-
-    if step is not None:
-        die_at(step, operations)
-    with contextlib.redirect_stdout(io.StringIO()):
-        failed = main(["--trials", str(trials), "--data", str(root), "--out", str(root), "--threads", "1"])
-    if failed:
-        raise Broken("the training failed")
-
-
-def _train_and_compare(trials: Path, root: Path, reference: Path) -> None:
-    store = Store(root)
-    require_whole(store)
-    before = finished(store)
-    _train(trials, root, None, ())
-    require_unchanged(before)
-    require_whole(store)
-    if root != reference:
-        require_equal(store, tables(Store(reference)))
-
-
 # -------------------------------------------------------------------------------------------------------------- writer
 
 
@@ -337,28 +234,18 @@ def _counted(folder: Path, say: Callable[[str], None]) -> dict[str, int]:
     """`every_step` of a tabular trial and of a network, in a process of its own that has computed nothing."""
     found = {}
     for name in STEPPED:
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.chaos", "--steps", name, "--root", str(folder)]
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.every_step", name, str(folder)]
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found[name] = int(said.splitlines()[-1])
         say(f"every step of {name}: {found[name]} kills")
     return found
 
 
-STEPPED = {"tabular": RIDGE, "network": AST}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="of the sweep, and as many of the writer")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
-    parser.add_argument("--steps", choices=STEPPED, help=argparse.SUPPRESS)
-    parser.add_argument("--operations", choices=OPERATIONS, nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.steps:
-        operations = tuple(given.operations or OPERATIONS)
-        print(every_step(given.root / "data", given.root / given.steps, STEPPED[given.steps], operations))
-        return
     result: dict = {"environment": environment(), "seed": given.seed}
     with tempfile.TemporaryDirectory() as folder:
         for name, found in measured(Path(folder), given.kills, given.seed):

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:n_quantiles")
 def test_killed_before_and_after_every_rename_it_is_finished_by_one_restart(tmp_path):
     """Three folds, a folder of models, four parts; each kill, restart and comparison is a fork of one process."""
     build_store(tmp_path / "data")
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.chaos", "--steps", "tabular", "--root", str(tmp_path)]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.every_step", "tabular", str(tmp_path)]
     done = subprocess.run([*command, "--operations", "rename", "replace"], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout.splitlines()[-1]) == 2 * (3 + 1 + 4)
