@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: run test smoke ui check calibrate-statistics bench clean install
+.PHONY: run test smoke ui check calibrate-statistics bench chaos clean install
 
 run: install  ## everything once, then the leaderboard
 	$(BIN)/piano run
@@ -50,6 +50,11 @@ bench: install  ## every speed claim beside its peer; results in benchmarks/resu
 	$(BIN)/python -m benchmarks.attention
 	$(BIN)/python -m benchmarks.training --data data/percepiano
 	PIANO_PRECISION=bfloat16 $(BIN)/python -m benchmarks.training --data data/percepiano
+
+chaos: install  ## 200 kills of sweeps and writers, 5 of Dagster, 16 writers beside 8 readers; 45 minutes
+	$(BIN)/python -m benchmarks.chaos
+	$(BIN)/python -m benchmarks.contention
+	$(BIN)/python -m benchmarks.chaos_dagster
 
 clean:  ## remove the environment and caches; data stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .numba_cache
