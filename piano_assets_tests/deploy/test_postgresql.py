@@ -131,10 +131,10 @@ def test_a_sweep_and_a_night_are_logged_in_postgresql(instance, server, tmp_path
 
     def night():
         when = datetime(2026, 11, 1, 2, tzinfo=UTC)
-        context = dg.build_schedule_context(
+        with dg.build_schedule_context(
             instance=instance, scheduled_execution_time=when, resources={"piano": piano}
-        )
-        requests = nightly_sweep(context)
+        ) as context:
+            requests = nightly_sweep(context)
         return [p for r in requests for p in r.run_config["ops"]["train_batch"]["config"]["partitions"]]
 
     asked = night()
@@ -143,5 +143,5 @@ def test_a_sweep_and_a_night_are_logged_in_postgresql(instance, server, tmp_path
     # A batch that runs elsewhere is known from PostgreSQL alone: the next night leaves it alone.
     first = planner.tasks_of(asked[:1], store)
     instance.create_run_for_job(sweep, run_config=batch_config(first), status=dg.DagsterRunStatus.STARTED)
-    assert set(running(instance)) == {asked[0]}
+    assert set(running(store, instance)) == {asked[0]}
     assert sorted(night()) == sorted(asked[1:])
