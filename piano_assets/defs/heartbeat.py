@@ -19,12 +19,13 @@ from piano_assets.store.parts import Store
 BEAT_S = 10.0
 DEAD_S = 120.0
 """Twelve beats: a process that computes on a busy machine misses one or two, not twelve."""
+WITH_A_PROCESS = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+"""A run that is to start has none yet: how long its image or its GPU may take is Dagster's `start_timeout_seconds`."""
 IN_PROGRESS = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
+    *WITH_A_PROCESS,
 )
 
 
@@ -67,7 +68,7 @@ def last_sign(store: Store, instance: dg.DagsterInstance, record: dg.RunRecord) 
 def in_progress(
     store: Store, instance: dg.DagsterInstance, now: float | None = None
 ) -> tuple[list[dg.DagsterRun], dict[str, float]]:
-    """(runs that are queued or alive, last sign of each orphan by run id). A queued run needs no process.
+    """(runs that are queued or alive, last sign of each orphan by run id). A run that waits needs no process.
 
     A sign from the future is none: the clock was set back since, and a living process beats by the new time.
     """
@@ -76,7 +77,7 @@ def in_progress(
     orphans: dict[str, float] = {}
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
         run, sign = record.dagster_run, last_sign(store, instance, record)
-        if run.status == dg.DagsterRunStatus.QUEUED or abs(now - sign) <= DEAD_S:
+        if run.status not in WITH_A_PROCESS or abs(now - sign) <= DEAD_S:
             alive.append(run)
         else:
             orphans[run.run_id] = sign

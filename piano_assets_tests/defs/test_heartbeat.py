@@ -124,6 +124,12 @@ def test_a_queued_run_waits_as_long_as_it_must(piano, instance):
     assert ([r.run_id for r in alive], orphans) == ([run.run_id], {})
 
 
+def test_a_run_that_is_to_start_may_wait_for_its_machine(piano, instance):
+    run = started(instance, dg.DagsterRunStatus.STARTING)
+    alive, orphans = in_progress(piano.store(), instance, now=LATER)
+    assert ([r.run_id for r in alive], orphans) == ([run.run_id], {})
+
+
 def test_an_orphan_is_failed_at_the_second_look_and_its_partition_is_free(piano, instance, monkeypatch):
     run, store = started(instance), piano.store()
     assert status.running(store, instance) == {"family.ridge|0": run.run_id}
