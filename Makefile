@@ -51,8 +51,9 @@ bench: install  ## every speed claim beside its peer; results in benchmarks/resu
 	$(BIN)/python -m benchmarks.training --data data/percepiano
 	PIANO_PRECISION=bfloat16 $(BIN)/python -m benchmarks.training --data data/percepiano
 
-chaos: install  ## 200 kills of sweeps and writers, 5 of Dagster, 16 writers beside 8 readers; 45 minutes
+chaos: install  ## what kills do: sweeps, every step of one, writers, Dagster itself; and many writers beside readers
 	$(BIN)/python -m benchmarks.chaos
+	$(BIN)/python -m benchmarks.chaos_store
 	$(BIN)/python -m benchmarks.contention
 	$(BIN)/python -m benchmarks.chaos_dagster
 

@@ -26,8 +26,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from benchmarks.chaos import tables
 from benchmarks.environment import environment
-from benchmarks.wholeness import Broken, finished, require_equal, require_unchanged, require_whole, tables
+from benchmarks.every_step import Broken, finished, require_equal, require_unchanged
 from piano_assets.corpus.synthetic import write_synthetic
 from piano_assets.defs import planner
 from piano_assets.defs.data import PianoData
@@ -206,20 +207,19 @@ def killed(folder: Path, kills: int, rng: random.Random, say: Callable[[str], No
             stood, published = number(), finished(store)
             dead.append({"run": run.run_id, "spared_its_process": spared is not None, "stood": stood})
             say(f"kill {kill + 1}: {len(pids)} processes after {time.monotonic() - began:.0f} s, {stood} stand")
-            require_whole(store)
             dagster = Dagster(folder)
             waited = wait_for(f"run {run.run_id} ends", lambda run=run: instance.get_run_by_id(run.run_id).is_finished)
             status = instance.get_run_by_id(run.run_id).status.value
             dead[-1] |= {"became": status, "seconds_after_restart": round(waited)}
             say(f"its run is {status} {waited:.0f} s after the restart")
-            require_unchanged(published)
+            require_unchanged(store, published)
             stood = number()
         last = time.monotonic()
         wait_for("everything stands", lambda: not planner.missing(store, owed(store)))
         wait_for("nothing is in progress", lambda: not started())
     finally:
         dagster.kill()
-    require_unchanged(published)
+    require_unchanged(store, published)
     require_equal(store, reference)
     trained = {t.partition: 0 for t in owed(store)}
     for run in instance.get_runs(dg.RunsFilter(job_name="sweep")):

@@ -1,25 +1,29 @@
-"""Many writers and readers at once: 16 processes publish parts, four of them build snapshots, 8 read all the while.
+"""Many write and many read at once: 16 writers and 8 readers on one store, beside the same load without files.
 
-    python -m benchmarks.contention [--seconds 120]
+    python -m benchmarks.contention [--seconds 120] [--writers 16] [--readers 8]
 
-Required: no error, every read whole, and a reader's 99th percentile of the time to open the newest snapshot and ask it
-one thing at most twice that under the same load of the processors without any file. For that baseline the same readers
-run beside 16 processes that do the writers' work in memory, each held to the share of a processor that its writer took.
-Loaded and baseline take turns. Results go to `benchmarks/results/contention.json`.
+Twelve writers publish a part of predictions each, as fast as they can; four build snapshots of whatever stands and swap
+them in. Readers open the newest snapshot, ask every subject's rows of it, and read a part, over and over. A subject's
+rows say which generation they are of and how many there must be, so that a half-written or mixed table shows: such a
+finding, and every exception, is an error.
+
+What an open costs on a loaded machine is mostly the load. So the same readers open a snapshot that nobody changes while
+the same number of processes do the writers' work in memory: rows validated, hashed and packed, tables built in a DuckDB
+without a file, one builder at a time as under the lock. That baseline runs half before and half after. Goal: no error,
+and the 99th percentile of the time to open (find the newest snapshot, connect, ask a count) at most twice the
+baseline's. Shares of processor time of both loads stand beside, as they must be alike.
+Results go to `benchmarks/results/contention.json`.
 """
 
 import argparse
-import hashlib
-import io
-import itertools
 import json
-import random
-import subprocess
-import sys
+import multiprocessing
+import os
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -29,241 +33,224 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.environment import environment
-from benchmarks.wholeness import Broken, require_whole
 from piano_assets.dimensions import NAMES
 from piano_assets.schemas import TABLES
+from piano_assets.store import parts as parts_of
 from piano_assets.store.parts import Store
-from piano_assets.store.warehouse import all_parts, build_snapshot, latest_snapshot, snapshot_path
+from piano_assets.store.warehouse import SQL_TYPES, all_parts, build_snapshot, latest_snapshot, query
 
 RESULT = Path(__file__).parent / "results" / "contention.json"
-WRITERS, BUILDERS, READERS = 16, 4, 8
-N_CLIPS, OWN, SHARED = 100, 4, 4
-"""Clips of a part; parts that one writer alone writes; parts that all write."""
-ROWS = N_CLIPS * len(NAMES)
-GOAL_RATIO = 2.0
+BUILDERS_SHARE = 0.25
+N_CLIPS, STEP, CYCLE = 100, 10, 7
+READY_S = 3.0
+"""Until all processes stand."""
+EVERY_SUBJECT = "SELECT subject, count(*) AS n, min(value) AS low, max(value) AS high FROM predictions GROUP BY subject"
 
 
-def frame(name: str, value: float) -> pd.DataFrame:
-    """A part of labels that are all `value`: torn or mixed content shows."""
-    clips = np.repeat([f"{name}_{i}" for i in range(N_CLIPS)], len(NAMES))
-    rows = {"clip": clips, "dimension": np.tile(NAMES, N_CLIPS), "rule": "clean", "value": value}
-    return pd.DataFrame(rows | {"standard_error": None, "n_raters": 3})
+# ----------------------------------------------------------------------------------------- rows that show what they are
 
 
-# ----------------------------------------------------------------------------------------------------- what each does
+def rows(writer: int, generation: int) -> pd.DataFrame:
+    """A writer's part: as many clips as its generation says, each value the generation itself."""
+    n = N_CLIPS + STEP * (generation % CYCLE)
+    return pd.DataFrame(
+        {
+            "subject": subject(writer),
+            "split": "cluster",
+            "repeat": np.int32(0),
+            "fold": np.int32(0),
+            "inner_fold": None,
+            "clip": np.repeat([f"clip_{i:04d}" for i in range(n)], len(NAMES)),
+            "dimension": np.tile(list(NAMES), n),
+            "role": "test",
+            "condition": "clean",
+            "tuning": "fixed",
+            "value": np.float32(generation),
+            "std": np.float32("nan"),
+        }
+    )
 
 
-def write(store: Store, number: int, seconds: float, snapshots: bool) -> dict:
-    """Publish parts, own ones and shared ones in turn, and with `snapshots` build one after every other part."""
-    names = [*(f"w{number}.{i}" for i in range(OWN)), *(f"shared.{i}" for i in range(SHARED))]
-    built = 0
-
-    def work(n: int) -> None:
-        nonlocal built
-        name = names[n % len(names)]
-        store.write("labels", frame(name, (n * WRITERS + number) % 9973 / 9973), key=f"{number}.{n}", name=name)
-        if snapshots and n % 2:
-            built += build_snapshot(store, all_parts(store)).rebuilt
-
-    return repeated(work, seconds) | {"snapshots": built}
+def subject(writer: int) -> str:
+    return f"writer.{writer:02d}|0"
 
 
-def burn(number: int, seconds: float, snapshots: bool, share: float) -> dict:
-    """What `write` computes, in memory, held to `share` of a processor."""
-    connection = duckdb.connect()
-
-    def work(n: int) -> None:
-        started, before = time.perf_counter(), time.process_time()
-        table = TABLES["labels"].conform(frame(f"w{number}.0", n % 9973 / 9973))
-        hashlib.sha256(pa.ipc.serialize_pandas(table.to_pandas()))
-        pq.write_table(table, io.BytesIO(), compression="zstd")
-        if snapshots and n % 2:
-            connection.execute("CREATE OR REPLACE TABLE t AS SELECT hash(i) AS h FROM range(500000) AS r(i)")
-        used = time.process_time() - before
-        time.sleep(max(0.0, used / share - (time.perf_counter() - started)))
-
-    return repeated(work, seconds)
+def part_name(writer: int) -> str:
+    return f"writer.{writer:02d}/0"
 
 
-def read(store: Store, number: int, seconds: float) -> dict:
-    """Open the newest snapshot and count, by its hash and by its name in turn; see that it is whole; read a part."""
-    rng, opened = random.Random(number), []
-
-    def work(n: int) -> None:
-        started = time.perf_counter()
-        path = latest_snapshot(store) if n % 2 else snapshot_path(store)
-        with duckdb.connect(str(path), read_only=True) as connection:
-            connection.sql("SELECT count(*) FROM labels").fetchall()
-            opened.append(1000 * (time.perf_counter() - started))
-            require_whole_snapshot(connection)
-        name = f"shared.{rng.randrange(SHARED)}"
-        rows = store.read("labels", name)
-        if len(rows) != ROWS or rows["value"].nunique() != 1:
-            raise Broken(f"part {name}: {len(rows)} rows, {rows['value'].nunique()} values")
-
-    return repeated(work, seconds) | {"open_ms": opened}
+def publish(store: Store, writer: int, generation: int) -> None:
+    store.write("predictions", rows(writer, generation), key=str(generation), name=part_name(writer))
 
 
-def repeated(work: Callable[[int], None], seconds: float) -> dict:
-    """Call `work(n)` until the time is over; an error is written down and the work goes on."""
-    errors: list[str] = []
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        try:
-            work(done)
-        except Exception:  # noqa: BLE001 - whatever it is, it is what is counted
-            errors.append(traceback.format_exc(limit=-3))
-        done += 1
-    wall = time.perf_counter() - started
-    return {"done": done, "errors": errors, "processor_share": time.process_time() / wall}
-
-
-def require_whole_snapshot(connection: duckdb.DuckDBPyConnection) -> int:
-    """Every part in a snapshot has all its rows, of one writing. Returns how many parts.
-
-    Raises:
-        Broken: one has not; it is named.
-    """
-    found = connection.sql(
-        "SELECT split_part(clip, '_', 1) AS name, count(*), count(DISTINCT value) FROM labels GROUP BY name"
-    ).fetchall()
-    for name, rows, values in found:
-        if (rows, values) != (ROWS, 1):
-            raise Broken(f"snapshot: part {name} has {rows} rows of {values} writings, must be {ROWS} of 1")
-    return len(found)
-
-
-def read_everything(store: Store) -> dict[str, int]:
-    """Read every part and, where there is one, the snapshot under both names. Returns how many there are."""
-    parts = sum(require_whole(store).values())
-    snapshots = list((store.root / "snapshots").glob("*.duckdb"))
-    named = [latest_snapshot(store)] if snapshots else []
-    for path in [*named, *(p for p in [snapshot_path(store)] if p.exists())]:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            require_whole_snapshot(connection)
-    return {"parts": parts, "snapshots": len(snapshots)}
-
-
-# ----------------------------------------------------------------------------------------------------------- together
-
-
-def prepare(store: Store) -> None:
-    """Every shared part, and a first snapshot."""
-    for i in range(SHARED):
-        store.write("labels", frame(f"shared.{i}", 0.5), key="first", name=f"shared.{i}")
-    for i in range(OWN * WRITERS):
-        name = f"w{i // OWN}.{i % OWN}"
-        store.write("labels", frame(name, 0.5), key="first", name=name)
+def build(store: Store) -> None:
     build_snapshot(store, all_parts(store))
 
 
-def together(root: Path, seconds: float, writers: int, builders: int, readers: int, shares: list[float]) -> dict:
-    """All at once, each a process; with `shares` processes that burn in place of those that write."""
-    numbered = [(i, i < builders) for i in range(writers)]
-    doing = [["--burn", str(share)] if shares else ["--write", str(root)] for _, share in _with(numbered, shares)]
-    commands = [
-        [*do, "--number", str(i), *(["--snapshots"] if builds else [])]
-        for do, (i, builds) in zip(doing, numbered, strict=True)
-    ]
-    commands += [["--read", str(root), "--number", str(i)] for i in range(readers)]
-    base = [sys.executable, "-m", "benchmarks.contention", "--seconds", str(seconds)]
-    processes = [subprocess.Popen([*base, *c], stdin=-1, stdout=-1, text=True) for c in commands]
-    for process in processes:
-        process.stdout.readline()  # its imports are done
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [json.loads(process.communicate(timeout=seconds + 120)[0]) for process in processes]
-    return {"writers": said[:writers], "readers": said[writers:]}
+def whole(n: int, low: float, high: float) -> str | None:
+    """What is wrong with a subject's rows, given how many there are and their least and greatest value."""
+    if low != high:
+        return f"generations {low:g} to {high:g} in one table"
+    want = len(NAMES) * (N_CLIPS + STEP * (int(low) % CYCLE))
+    return None if n == want else f"{n} rows of generation {low:g}, which has {want}"
 
 
-def _with(numbered: list, shares: list[float]) -> list[tuple]:
-    return list(itertools.zip_longest(numbered, shares))
+# ----------------------------------------------------------------------------------------------- the work, file by file
 
 
-def summary(found: dict) -> dict:
-    """Counts, and the readers' times."""
-    opened = np.concatenate([reader["open_ms"] for reader in found["readers"]])
-    everybody = [*found["writers"], *found["readers"]]
-    errors = [e for one in everybody for e in one["errors"]]
+@dataclass
+class Done:
+    """What one process did: pieces of work, milliseconds of each open, processor seconds, and what went wrong."""
+
+    role: str
+    n: int = 0
+    opens_ms: list[float] = field(default_factory=list)
+    processor_s: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+
+_LOCK: "multiprocessing.synchronize.Lock | None" = None
+
+
+def _set_lock(lock: "multiprocessing.synchronize.Lock") -> None:
+    global _LOCK
+    _LOCK = lock
+
+
+def work(role: str, root: Path, number: int, n_writers: int, start: float, seconds: float) -> Done:
+    """One process's part in the load, from `start` (seconds since 1970) for so many seconds."""
+    store, done = Store(root), Done(role)
+    turn: Callable[[int], None] = {
+        "writer": lambda i: publish(store, number, i + 1),
+        "builder": lambda i: build(store),
+        "burning_writer": lambda i: pack(number, i),
+        "burning_builder": lambda i: fill_memory(n_writers, i),
+        "reader": lambda i: read(store, done, (number + i) % n_writers),
+    }[role]
+    time.sleep(max(0.0, start - time.time()))
+    began = time.process_time()
+    while time.time() < start + seconds:
+        try:
+            turn(done.n)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            done.errors.append(f"{type(error).__name__}: {error}")
+        done.n += 1
+    done.processor_s = time.process_time() - began
+    return done
+
+
+def read(store: Store, done: Done, writer: int) -> None:
+    """Open the newest snapshot (timed), ask every subject of it, and read one part."""
+    started = time.perf_counter()
+    with duckdb.connect(str(latest_snapshot(store)), read_only=True) as connection:
+        connection.execute("SELECT count(*) FROM predictions").fetchall()
+        done.opens_ms.append(1000 * (time.perf_counter() - started))
+    for found in query(store, EVERY_SUBJECT).itertuples():
+        if wrong := whole(found.n, found.low, found.high):
+            done.errors.append(f"snapshot, {found.subject}: {wrong}")
+    part = store.read("predictions", part_name(writer))
+    if wrong := whole(len(part), part["value"].min(), part["value"].max()):
+        done.errors.append(f"part {part_name(writer)}: {wrong}")
+
+
+def pack(writer: int, generation: int) -> None:
+    """What `Store.write` does, into memory."""
+    table = TABLES["predictions"].conform(rows(writer, generation))
+    parts_of._content_hash(table)
+    pq.write_table(table, pa.BufferOutputStream(), compression="zstd")
+
+
+def fill_memory(n_writers: int, generation: int) -> None:
+    """What `build_snapshot` does, into memory; one at a time."""
+    assert _LOCK is not None
+    with _LOCK, duckdb.connect() as connection:
+        connection.execute("ATTACH ':memory:' AS snapshot")
+        connection.execute("USE snapshot")
+        for name, table in TABLES.items():
+            declared = ", ".join(f'"{f.name}" {SQL_TYPES[f.type]}' for f in table.arrow_schema)
+            connection.execute(f'CREATE TABLE "{name}" ({declared})')
+            for column, c in table.columns.items():
+                quoted = c.description.replace("'", "''")
+                connection.execute(f'COMMENT ON COLUMN "{name}"."{column}" IS \'{quoted}\'')
+        found = TABLES["predictions"].conform(rows(0, generation))
+        for _ in range(n_writers):
+            connection.register("found", found)
+            connection.execute("INSERT INTO predictions SELECT * FROM found")
+
+
+# ------------------------------------------------------------------------------------------------------------- the load
+
+
+def load(root: Path, n_writers: int, n_readers: int, seconds: float, files: bool = True) -> list[Done]:
+    """Writers and readers together on the store at `root`; without files, writers do their work in memory."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.contention"])
+    builders = max(1, round(BUILDERS_SHARE * n_writers))
+    of = n_writers - builders
+    names = ("writer", "builder") if files else ("burning_writer", "burning_builder")
+    roles = [(names[0], i) for i in range(of)] + [(names[1], i) for i in range(builders)]
+    roles += [("reader", i) for i in range(n_readers)]
+    with ProcessPoolExecutor(len(roles), context, initializer=_set_lock, initargs=(context.Lock(),)) as pool:
+        start = time.time() + READY_S
+        return [f.result() for f in [pool.submit(work, role, root, i, of, start, seconds) for role, i in roles]]
+
+
+def set_scene(root: Path, n_writers: int) -> Store:
+    """A store in which every writer has published once."""
+    store = Store(root)
+    for writer in range(n_writers - max(1, round(BUILDERS_SHARE * n_writers))):
+        publish(store, writer, 0)
+    build(store)
+    return store
+
+
+def figures(found: list[Done], seconds: float) -> dict:
+    """What a load did, how long opens took, and the share of the machine that each role had."""
+    opens = np.concatenate([d.opens_ms for d in found if d.opens_ms])
+    roles = dict.fromkeys(d.role for d in found)
+    machine = seconds * (os.cpu_count() or 1)
+    errors = [e for d in found for e in d.errors]
     return {
-        "parts_written": sum(w["done"] for w in found["writers"]),
-        "snapshots_built": sum(w.get("snapshots", 0) for w in found["writers"]),
-        "opens": len(opened),
-        "errors": len(errors),
-        "first_errors": errors[:3],
-        "processors_used": round(sum(one["processor_share"] for one in everybody), 2),
-        "processors_used_by_writers": round(sum(w["processor_share"] for w in found["writers"]), 2),
-        "open_ms": {
-            **{f"p{q}": round(float(np.percentile(opened, q)), 1) for q in (50, 95, 99)},
-            "max": round(float(opened.max()), 1),
-        },
-    }
-
-
-def measured(folder: Path, seconds: float, turns: int) -> dict:
-    sizes = WRITERS, BUILDERS, READERS
-    loaded, baseline = [], []
-    for turn in range(turns):
-        root = folder / f"turn{turn}" / "synthetic"
-        prepare(Store(root))
-        found = together(root, seconds / turns, *sizes, [])
-        read_everything(Store(root))
-        loaded.append(found)
-        shares = [max(0.005, w["processor_share"]) for w in found["writers"]]
-        still = folder / f"still{turn}" / "synthetic"
-        prepare(Store(still))
-        baseline.append(together(still, seconds / turns, *sizes, shares))
-        for name, one in (("loaded", loaded[-1]), ("baseline", baseline[-1])):
-            print(name, json.dumps(summary(one), indent=2), flush=True)
-    result = {name: summary(_merged(turns)) for name, turns in (("loaded", loaded), ("baseline", baseline))}
-    ratio = result["loaded"]["open_ms"]["p99"] / result["baseline"]["open_ms"]["p99"]
-    return {
-        "writers": WRITERS,
-        "of_which_build_snapshots": BUILDERS,
-        "readers": READERS,
         "seconds": seconds,
-        **result,
-        "p99_ratio": round(ratio, 2),
-        "goal_ratio": GOAL_RATIO,
+        "processes": {role: sum(d.role == role for d in found) for role in roles},
+        "turns": {role: sum(d.n for d in found if d.role == role) for role in roles},
+        "processor_share": {
+            role: round(sum(d.processor_s for d in found if d.role == role) / machine, 3) for role in roles
+        },
+        "opens": len(opens),
+        "open_ms": {str(q): round(float(np.percentile(opens, q)), 1) for q in (50, 90, 99, 100)},
+        "errors": len(errors),
+        "first_errors": errors[:5],
     }
 
 
-def _merged(turns: list[dict]) -> dict:
-    """Several turns as one, processor shares as their mean."""
-    found: dict = {"writers": [], "readers": []}
-    for turn in turns:
-        for who in found:
-            found[who] += [one | {"processor_share": one["processor_share"] / len(turns)} for one in turn[who]]
-    return found
+def together(loads: list[list[Done]]) -> list[Done]:
+    return [d for found in loads for d in found]
+
+
+def measured(root: Path, n_writers: int, n_readers: int, seconds: float) -> dict:
+    """The load between two halves of its baseline."""
+    store = set_scene(root / "tiny", n_writers)
+    before = load(store.root, n_writers, n_readers, seconds / 2, files=False)
+    ours = load(store.root, n_writers, n_readers, seconds)
+    snapshots = len(list((store.root / "snapshots").glob("*.duckdb")))
+    after = load(store.root, n_writers, n_readers, seconds / 2, files=False)
+    result = {"ours": figures(ours, seconds), "without_files": figures(together([before, after]), seconds)}
+    p99 = [result[name]["open_ms"]["99"] for name in ("ours", "without_files")]
+    return result | {"snapshots": snapshots, "p99_ratio": round(p99[0] / p99[1], 2), "goal_p99_ratio": 2}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="of the load, and as many of the baseline")
-    parser.add_argument("--turns", type=int, default=4, help="in which they are taken")
-    for hidden in ("--write", "--read"):
-        parser.add_argument(hidden, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--burn", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--number", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--snapshots", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--writers", type=int, default=16)
+    parser.add_argument("--readers", type=int, default=8)
     given = parser.parse_args()
-    if given.number is not None:  # one of many, who wait for each other
-        print("ready", flush=True)
-        sys.stdin.readline()
-    number = given.number or 0
-    if given.write:
-        print(json.dumps(write(Store(given.write), number, given.seconds, given.snapshots)))
-    elif given.read:
-        print(json.dumps(read(Store(given.read), number, given.seconds)))
-    elif given.burn:
-        print(json.dumps(burn(number, given.seconds, given.snapshots, given.burn)))
-    else:
-        seconds = 120.0 if given.seconds == float("inf") else given.seconds
-        with tempfile.TemporaryDirectory() as folder:
-            result = {"environment": environment(), **measured(Path(folder), seconds, given.turns)}
-        RESULT.write_text(json.dumps(result, indent=2) + "\n")
-        print(json.dumps(result, indent=2))
+    with tempfile.TemporaryDirectory() as folder:
+        found = measured(Path(folder), given.writers, given.readers, given.seconds)
+    result = {"environment": environment(), **found}
+    print(json.dumps(result, indent=2))
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

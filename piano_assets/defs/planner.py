@@ -4,6 +4,7 @@ A Dagster partition is bookkeeping; the unit of execution is a batch. Staleness 
 never from Dagster's log.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -81,7 +82,18 @@ def _read_state(folder: Path, state: tuple[tuple[str, int, int], ...]) -> tuple[
 
 
 def has_cuda() -> bool:
-    """Whether this machine has an NVIDIA device; asks the file system, since loading torch takes seconds."""
+    """Whether networks are trained on an NVIDIA device: as `PIANO_DEVICE` says (cuda, cpu), else where there is one.
+
+    It asks the file system, since loading torch takes seconds.
+
+    Raises:
+        ValueError: another `PIANO_DEVICE`.
+    """
+    said = os.environ.get("PIANO_DEVICE")
+    if said not in (None, "", "cuda", "cpu"):
+        raise ValueError(f"PIANO_DEVICE={said!r} must be cuda or cpu")
+    if said:
+        return said == "cuda"
     return Path("/dev/nvidiactl").exists() or Path("/dev/nvidia0").exists()
 
 

@@ -190,3 +190,17 @@ def test_no_config_lies_among_the_predictions_that_nobody_trains():
     runs = [f"{config}/0.float64-cpu" for config in built_in().trials]
     assert any(run.startswith("procedure.") for run in runs)
     assert [run for run in runs if run.startswith(current.MADE_OF_OTHERS)] == []
+
+
+@pytest.mark.parametrize(("said", "device"), [("cuda", "cuda"), ("cpu", "cpu")])
+def test_a_night_may_be_planned_for_a_gpu_that_is_elsewhere(monkeypatch, said, device):
+    monkeypatch.setenv("PIANO_DEVICE", said)
+    assert planner.device() == device
+    networks = [c for c in planner.swept_configs() if built_in().trials[c].optimisation is not None]
+    assert bool(networks) == (device == "cuda")
+
+
+def test_a_device_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("PIANO_DEVICE", "gpu")
+    with pytest.raises(ValueError, match="PIANO_DEVICE='gpu' must be cuda or cpu"):
+        planner.device()

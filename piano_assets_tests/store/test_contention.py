@@ -1,15 +1,15 @@
 """Many writers and readers at once, in short: `benchmarks/contention.py` is the long form, with times."""
 
-from benchmarks.contention import prepare, read_everything, together
+from benchmarks import contention
+from benchmarks.chaos import read_whole
 from piano_assets.store.parts import Store
 
 
-def test_writers_and_readers_of_one_store_never_see_an_error_or_half_a_part(tmp_path):
-    store = Store(tmp_path / "synthetic")
-    prepare(store)
-    found = together(store.root, 4, writers=4, builders=2, readers=3, shares=[])
-    everybody = [*found["writers"], *found["readers"]]
-    assert [error for one in everybody for error in one["errors"]] == []
-    assert all(one["done"] for one in everybody)
-    assert sum(writer["snapshots"] for writer in found["writers"]) >= 1
-    assert read_everything(store)["snapshots"] >= 2
+def test_writers_and_readers_of_one_store_never_see_an_error_or_half_a_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(contention, "READY_S", 2.0)
+    contention.set_scene(tmp_path / "synthetic", 4)
+    found = contention.load(tmp_path / "synthetic", n_writers=4, n_readers=3, seconds=4)
+    assert [error for one in found for error in one.errors] == []
+    done = {role: sum(d.n for d in found if d.role == role) for role in ("writer", "builder", "reader")}
+    assert all(done.values()), done
+    assert read_whole(Store(tmp_path / "synthetic"))
