@@ -34,7 +34,7 @@ CORPUS = ["percepiano_source", "clips", "notes", "controls", "clusters", "rating
 MADE = [*CORPUS, "splits", "leaks", "symbolic_features", "audio_features"]
 A_BATCH, KILL_AFTER = 4, 1 / 4
 """Partitions a batch; share of the partitions that stand when the node is killed."""
-DIFFER = ["seconds", "peak_memory_mb", "finished_at"]
+DIFFER = ["seconds", "peak_memory_mb", "finished_at", "git_commit", "git_dirty"]
 
 
 def partitions(store: Store) -> list[planner.Task]:

@@ -95,7 +95,8 @@ def equal_to_in_process(store: Store, graph: Graph, partitions: list[str]) -> No
         assert len(parts) == len(partitions)
         for part in parts:
             ours, theirs = (of.read(name, part.name) for of in (store, graph.store))
-            volatile = [column for column in VOLATILE if column in ours]
+            # The checkout may be edited between the two.
+            volatile = [column for column in (*VOLATILE, "git_commit", "git_dirty") if column in ours]
             pd.testing.assert_frame_equal(ours.drop(columns=volatile), theirs.drop(columns=volatile))
 
 
