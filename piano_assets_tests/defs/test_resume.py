@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from piano_assets.store.parts import Store
+from piano_assets.store.parts import Store, digest
 from piano_assets_tests.defs.conftest import Graph, copied
 
 pytestmark = pytest.mark.xdist_group("graph")
@@ -59,14 +59,17 @@ def test_a_killed_sweep_goes_on_and_ends_like_an_uninterrupted_one(graph: Graph,
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    before = {p.path: p.path.stat().st_mtime_ns for p in cut.parts("runs")}
+    published = list(cut.parts("runs"))
+    before = {p.path: p.path.stat().st_mtime_ns for p in published}
     assert 1 <= len(before) < 4
     finish(start(tmp_path / "cut"))
 
     assert all(path.stat().st_mtime_ns == at for path, at in before.items()), "nothing published is trained again"
     for name in ("predictions", "history", "members", "runs"):
         pd.testing.assert_frame_equal(table(cut, name), table(whole, name))
-    assert not list(cut.root.glob("work/*/fold*"))
+    left = {fold.parent.name for fold in cut.root.glob("work/*/fold*")}
+    # One that was killed after it was published and before it tidied up is not begun again: `piano gc` finds it.
+    assert left <= {digest(part.key, part.name) for part in published}
 
 
 def test_predictions_of_the_killed_fold_are_whole(graph: Graph):
