@@ -43,6 +43,7 @@ CORPUS_DIR ?= $(PERCEPIANO_DIR)
 bench: install  ## every speed claim beside its peer; results in benchmarks/results
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
 	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.night
 	$(BIN)/python -m benchmarks.statistics --data data/percepiano
 	$(BIN)/python -m benchmarks.symbolic_features $(CORPUS_DIR)
 	$(BIN)/python -m benchmarks.audio_features --audio data/percepiano/renderings/modal
