@@ -55,7 +55,10 @@ bench: install  ## every speed claim beside its peer; results in benchmarks/resu
 chaos: install  ## what kills do: sweeps, every step of one, writers, Dagster itself; and many writers beside readers
 	$(BIN)/python -m benchmarks.chaos
 	$(BIN)/python -m benchmarks.chaos_store
-	$(BIN)/python -m benchmarks.contention
+	$(PYTHON) -m venv $(VENV)/peers
+	$(VENV)/peers/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/peers.txt
+	$(BIN)/python -m benchmarks.contention --peer $(VENV)/peers/bin/python
+	$(BIN)/python -m benchmarks.ray_sweep
 	$(BIN)/python -m benchmarks.chaos_dagster
 
 clean:  ## remove the environment and caches; data stay

@@ -1,6 +1,6 @@
 """Many write and many read at once: 16 writers and 8 readers on one store, beside the same load without files.
 
-    python -m benchmarks.contention [--seconds 120] [--writers 16] [--readers 8]
+    python -m benchmarks.contention [--seconds 120] [--writers 16] [--readers 8] [--peer PEERS/bin/python]
 
 Twelve writers publish a part of predictions each, as fast as they can; four build snapshots of whatever stands and swap
 them in. Readers open the newest snapshot, ask every subject's rows of it, and read a part, over and over. A subject's
@@ -12,6 +12,7 @@ the same number of processes do the writers' work in memory: rows validated, has
 without a file, one builder at a time as under the lock. That baseline runs half before and half after. Goal: no error,
 and the 99th percentile of the time to open (find the newest snapshot, connect, ask a count) at most twice the
 baseline's. Shares of processor time of both loads stand beside, as they must be alike.
+With `--peer` (an interpreter of the environment `peers.txt`) the same load goes through dagster-duckdb's IO manager next.
 Results go to `benchmarks/results/contention.json`.
 """
 
@@ -19,6 +20,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -40,6 +42,7 @@ from piano_assets.store.parts import Store
 from piano_assets.store.warehouse import SQL_TYPES, all_parts, build_snapshot, latest_snapshot, query
 
 RESULT = Path(__file__).parent / "results" / "contention.json"
+PEER = Path(__file__).parent / "contention_peer.py"
 BUILDERS_SHARE = 0.25
 N_CLIPS, STEP, CYCLE = 100, 10, 7
 READY_S = 3.0
@@ -245,10 +248,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--writers", type=int, default=16)
     parser.add_argument("--readers", type=int, default=8)
+    parser.add_argument("--peer", type=Path, help="Python of the environment benchmarks/peers.txt")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measured(Path(folder), given.writers, given.readers, given.seconds)
     result = {"environment": environment(), **found}
+    if given.peer:
+        sizes = [f"--{name}={getattr(given, name)}" for name in ("seconds", "writers", "readers")]
+        said = subprocess.run([given.peer, PEER, *sizes], check=True, capture_output=True, text=True)
+        result["dagster_duckdb"] = json.loads(said.stdout)
     print(json.dumps(result, indent=2))
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -56,10 +56,11 @@ def train(
 
     store = piano.store()
     tasks = tasks_of(partitions, store)
-    for name in sequences_of(task.trial for task in missing(store, tasks)):
+    todo = missing(store, tasks)
+    for name in sequences_of(task.trial for task in todo):
         make_sequence(store, name, piano.renderings, lambda what: progress(context, what))
     of = {(t.config, t.seed): t for t in tasks}
-    cuda = torch.cuda.is_available() and any(t.trial.optimisation is not None for t in tasks)
+    cuda = torch.cuda.is_available() and any(t.trial.optimisation is not None for t in todo)
     cpus = batch_cpus()
     if cpus is not None:
         torch.set_num_threads(cpus)
@@ -150,7 +151,11 @@ class Batch(dg.Config):
     partitions: list[str]
 
 
-@dg.op(pool="gpu", tags={"kind": "training", **ray_tags(networks=True)})
+AGAIN = dg.RetryPolicy(max_retries=3, delay=1)
+"""Should the process or the node of a step die, another goes on with what is missing."""
+
+
+@dg.op(pool="gpu", tags={"kind": "training", **ray_tags(networks=True)}, retry_policy=AGAIN)
 def train_batch(context: dg.OpExecutionContext, piano: PianoData, config: Batch) -> None:
     """Train one batch of partitions; those whose parts stand are reused in milliseconds."""
     train(context, piano, config.partitions, context.log_event)
@@ -187,10 +192,10 @@ def plan_batches(piano: PianoData, config: Batches) -> Iterator[dg.DynamicOutput
     ins={"planned": dg.In(dg.Nothing)},
     pool="gpu",
     tags={"kind": "training"},
-    retry_policy=dg.RetryPolicy(max_retries=3, delay=1),
+    retry_policy=AGAIN,
 )
 def train_planned(context: dg.OpExecutionContext, piano: PianoData) -> None:
-    """Train one of the batches. Should its process or its node die, another goes on with what is missing."""
+    """Train one of the batches."""
     # Which one is read from the run, not from an output: nodes share the data folder, not Dagster's own files.
     ops: Any = context.run.run_config["ops"]
     batch = ops["plan_batches"]["config"]["batches"][int(context.get_mapping_key() or 0)]
