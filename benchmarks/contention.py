@@ -12,7 +12,7 @@ the same number of processes do the writers' work in memory: rows validated, has
 without a file, one builder at a time as under the lock. That baseline runs half before and half after. Goal: no error,
 and the 99th percentile of the time to open (find the newest snapshot, connect, ask a count) at most twice the
 baseline's. Shares of processor time of both loads stand beside, as they must be alike.
-With `--peer` (an interpreter of the environment `peers.txt`) the same load goes through dagster-duckdb's IO manager next.
+With `--peer` (a Python of the environment `peers.txt`) the same load then goes through dagster-duckdb's IO manager.
 Results go to `benchmarks/results/contention.json`.
 """
 
