@@ -66,6 +66,7 @@ def _changed(store: Store, task: Task, run: Part) -> str:
         "data_version": data.data_version(task.trial, store),
     }
     changes = [f"{name} {row[name]}, now {value}" for name, value in now.items() if row[name] != value]
+    changes += [f"its {table} were removed" for table in data.PUBLISHED if not store.exists(table, run.name)]
     return ", ".join(changes) or "its tables have other columns, or its inner folds another version"
 
 

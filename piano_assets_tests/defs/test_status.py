@@ -14,7 +14,7 @@ from piano_assets.defs.data import PianoData
 from piano_assets.defs.jobs import digest_of_failures
 from piano_assets.defs.training import CONFIGS, batch_config, batch_tags, sweep
 from piano_assets.training import data
-from piano_assets_tests.defs.conftest import Graph
+from piano_assets_tests.defs.conftest import Graph, copied
 
 pytestmark = pytest.mark.xdist_group("graph")
 
@@ -63,6 +63,14 @@ def test_what_would_be_trained_otherwise_now_is_stale_and_says_why(graph: Graph,
     other = dataclasses.replace(task, trial=vary(task.trial, {"model.settings.alpha": 7.0}))
     found = status.status(graph.store, [other], instance)
     assert found["why"].tolist() == [f"trial {key}, now {other.trial.key}"]
+
+
+def test_a_partition_that_lost_a_part_says_which(graph: Graph, instance, tmp_path):
+    store = copied(graph, tmp_path).store()
+    (task, *_) = planner.owed(store, ["family.ridge"])
+    store.part("predictions", planner.standing(store, task).name).path.unlink()
+    found = status.status(store, [task], instance)
+    assert found[["state", "why"]].values.tolist() == [["stale", "its predictions were removed"]]
 
 
 def test_a_part_that_is_read_and_not_there_is_named(graph: Graph, instance, monkeypatch):
