@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -80,11 +81,12 @@ def work(role: str, path: str, number: int, subjects: list[str], start: float, s
                     connection.execute("SELECT count(*) FROM public.predictions").fetchall()
                     opens.append(1000 * (time.perf_counter() - began))
                     connection.execute("SET schema = 'public'")
-                    for subject, n, low, high in connection.execute(EVERY_SUBJECT).fetchall():
+                    for _, n, low, high in connection.execute(EVERY_SUBJECT).fetchall():
                         if low != high or n != N_DIMENSIONS * (N_CLIPS + STEP * (int(low) % CYCLE)):
-                            errors.append(f"not whole: {n} rows of {subject}, generations {low:g} to {high:g}")
+                            errors.append("a table that is not whole")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-            errors.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            what = str(error).splitlines()[0].partition('"')[0].strip()  # without the path that follows
+            errors.append(f"{type(error).__name__}: {what}")
         turns.append(1000 * (time.perf_counter() - began))
     return {"role": role, "turns_ms": turns, "opens_ms": opens, "errors": errors}
 
@@ -114,7 +116,6 @@ def main() -> None:
             ]
         took = time.time() - start
     errors = [e for d in found for e in d["errors"]]
-    kinds = {kind: sum(e.startswith(kind) for e in errors) for kind in sorted({e.partition(":")[0] for e in errors})}
     result = {
         "seconds": round(took, 1),
         "processes": {"writer": given.writers, "reader": given.readers},
@@ -123,8 +124,7 @@ def main() -> None:
         "opens": sum(len(d["opens_ms"]) for d in found),
         "open_ms": percentiles([t for d in found for t in d["opens_ms"]]),
         "errors": len(errors),
-        "kinds_of_errors": kinds,
-        "first_errors": sorted(set(errors))[:5],
+        "kinds_of_errors": Counter(errors),
         "cores": os.cpu_count(),
         "versions": {"dagster": dg.__version__, "duckdb": duckdb.__version__, "pandas": pd.__version__},
     }
