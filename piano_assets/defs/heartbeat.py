@@ -76,8 +76,8 @@ def in_progress(
     alive: list[dg.DagsterRun] = []
     orphans: dict[str, float] = {}
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
-        run, sign = record.dagster_run, last_sign(store, instance, record)
-        if run.status not in WITH_A_PROCESS or abs(now - sign) <= DEAD_S:
+        run = record.dagster_run
+        if run.status not in WITH_A_PROCESS or abs(now - (sign := last_sign(store, instance, record))) <= DEAD_S:
             alive.append(run)
         else:
             orphans[run.run_id] = sign

@@ -95,7 +95,7 @@ def _requests(
     device: str,
     key: Callable[[int, list[Task]], str],
 ) -> list[dg.RunRequest]:
-    """One run a batch; what has a run key that was there before is not run again."""
+    """One run a batch. A sensor's run key is run once; a schedule's once in each of its ticks."""
     instance.add_dynamic_partitions(str(CONFIGS.name), sorted({t.config for batch in batches for t in batch}))
     return [
         dg.RunRequest(run_key=key(n, batch), run_config=batch_config(batch), tags=batch_tags(batch, device, n))
