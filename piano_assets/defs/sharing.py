@@ -1,6 +1,5 @@
 """What machines exchange through a bucket: finished partitions that one has and another lacks."""
 
-import itertools
 from collections.abc import Iterable, Iterator
 
 from piano_assets.defs import planner
@@ -9,8 +8,6 @@ from piano_assets.defs.planner import Task
 from piano_assets.store.bucket import Bucket
 from piano_assets.store.parts import Store
 from piano_assets.training import data
-
-WAYS = tuple(itertools.product(data.PRECISIONS, data.DEVICES))
 
 
 def exchange(store: Store, url: str, names: Iterable[str] = ()) -> tuple[list[str], list[str]]:
@@ -46,8 +43,7 @@ def exchange(store: Store, url: str, names: Iterable[str] = ()) -> tuple[list[st
 
 def _runs(store: Store, task: Task, names: set[str]) -> Iterator[tuple[str, str]]:
     """(name, part key) of a task's run in each way in which it may have been trained, here or under `names` there."""
-    ways = {data.part_name(task.trial, task.config, task.seed, *way): way for way in WAYS}
-    for name, way in ways.items():
+    for name, way in data.ways(task.trial, task.config, task.seed).items():
         # Part keys take reading many footers: only where there is a file at all.
         if name in names or store.part("runs", name) is not None:
             yield name, data.part_key(task.trial, task.seed, store, *way)

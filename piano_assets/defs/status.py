@@ -1,6 +1,5 @@
 """What stands, what does not, and why: read from the parts, and from Dagster what runs and what failed."""
 
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -52,8 +51,7 @@ def _state(store: Store, task: Task) -> tuple[str, str]:
 
 def trained_before(store: Store, task: Task) -> list[Part]:
     """The runs of a task in every way, whatever their keys: of one that does not stand, those that are stale."""
-    ways = itertools.product(data.PRECISIONS, data.DEVICES)
-    names = dict.fromkeys(data.part_name(task.trial, task.config, task.seed, *way) for way in ways)
+    names = data.ways(task.trial, task.config, task.seed)
     return [part for name in names if (part := store.part("runs", name)) is not None]
 
 

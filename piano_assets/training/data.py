@@ -232,12 +232,17 @@ def finished(store: Store, name: str, key: str) -> Part | None:
     return run if run is not None and all(store.exists(table, name) for table in PUBLISHED) else None
 
 
+def ways(trial: Trial, config: str, seed: int, first: str = DEVICES[0]) -> dict[str, tuple[str, str]]:
+    """Part name -> (precision, device class) of each way in which a partition may be trained, device `first` first."""
+    devices = (first, *(d for d in DEVICES if d != first))
+    return {part_name(trial, config, seed, p, d): (p, d) for p in PRECISIONS for d in devices}
+
+
 def standing(trial: Trial, config: str, seed: int, store: Store, device: str = "cpu") -> list[Part]:
     """The `runs` parts of a finished partition, one for each way in which it was trained: this device class first,
     float32 before bfloat16. Empty where it must be trained; without the parts that it reads, nothing can stand.
     """
-    devices = (device, *(d for d in DEVICES if d != device))
-    names = {part_name(trial, config, seed, p, d): (p, d) for p in PRECISIONS for d in devices}
+    names = ways(trial, config, seed, device)
     # Part keys take reading many footers: first ask whether there is a file at all.
     there = [way for name, way in names.items() if store.part("runs", name) is not None]
     if not there or lacks(trial, store):
