@@ -51,6 +51,33 @@ def symbolic_features(context: dg.AssetExecutionContext, piano: PianoData):
     specs=[
         spec(
             "features",
+            name="music_features",
+            description="What the notes of every clip say of the music itself: mode, chords, lines, intervals.",
+            group=GROUP,
+            deps=["notes", "controls"],
+        )
+    ],
+    name="music_features",
+)
+def music_features(context: dg.AssetExecutionContext, piano: PianoData):
+    """What the notes of every clip say of the music itself."""
+    from piano_assets.corpus.performance import performances as assemble
+    from piano_assets.features.symbolic import music_feature_table
+
+    store = piano.store()
+
+    def make() -> pd.DataFrame:
+        played = assemble(store.read("notes", "all"), store.read("controls", "all"))
+        return music_feature_table(played, progress(context, "features of the music"))
+
+    wanted = key("music", *content(store, ("notes", "all"), ("controls", "all")))
+    yield publish(store, "features", wanted, make, "music", "music_features")
+
+
+@dg.multi_asset(
+    specs=[
+        spec(
+            "features",
             name="audio_features",
             description="The 65 traditional audio features of every clip: MFCC, spectral, harmonic, temporal.",
             group=GROUP,
@@ -148,4 +175,4 @@ def _write_sequence(store: Store, name: str, rendering: str, told: Callable[[int
     return note_events.write_note_events(played, store.root, rendering, told)
 
 
-ASSETS = [symbolic_features, audio_features, spectrograms]
+ASSETS = [symbolic_features, music_features, audio_features, spectrograms]

@@ -79,7 +79,7 @@ def _recordings(store: Store) -> dict[str, Path]:
     group_name=GROUP,
     kinds={"duckdb"},
     owners=OWNERS,
-    deps=["leaderboard", "tests", "symbolic_features", "audio_features", *PROBE_ASSETS],
+    deps=["leaderboard", "tests", "symbolic_features", "music_features", "audio_features", *PROBE_ASSETS],
     automation_condition=AUTOMATION,
     pool="snapshot",
 )

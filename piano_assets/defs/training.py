@@ -26,7 +26,7 @@ PARTITIONS = dg.MultiPartitionsDefinition(
 ASSET_NAMES = ("checkpoints", "history", "predictions")
 FAILED = "failed_partitions"
 """Metadata of a failed batch: partition -> reason."""
-DEPS = ["labels", "splits", "symbolic_features", "audio_features", "spectrograms"]
+DEPS = ["labels", "splits", "symbolic_features", "music_features", "audio_features", "spectrograms"]
 DESCRIPTIONS = {
     "checkpoints": "The fitted models of one trial and seed, in safe formats with their records (seed 0 is kept).",
     "history": "Learning curves of one trial and seed, epoch by epoch.",

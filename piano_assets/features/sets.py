@@ -8,6 +8,8 @@ import pandas as pd
 from piano_assets.features import traditional
 
 SYMBOLIC_RENDERING = "midi"
+FROM_NOTES = ("symbolic", "music")
+"""Sources that are read from the notes, whatever the sound."""
 RELATIVE_SUFFIX = "_vs_deadpan"
 
 SPECTRAL = tuple(name for name in traditional.SPECTRAL if name.startswith("spectral_"))
@@ -33,7 +35,9 @@ FEATURE_SETS: dict[str, Callable[[str, str], bool]] = {
     "all_traditional": _audio(*traditional.TRADITIONAL),
     "symbolic": lambda source, feature: source == "symbolic",
     "symbolic_absolute": lambda source, feature: source == "symbolic" and not feature.endswith(RELATIVE_SUFFIX),
-    "all": lambda source, feature: True,
+    "symbolic_music": lambda source, feature: source in FROM_NOTES,
+    "all": lambda source, feature: source in ("audio", "symbolic"),
+    "all_music": lambda source, feature: source in ("audio", *FROM_NOTES),
 }
 """Set -> does it hold the feature of this (source, name)? `all_traditional` has 65 features."""
 
@@ -50,7 +54,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "all_traditional": ("audio",),
     "symbolic": ("symbolic",),
     "symbolic_absolute": ("symbolic",),
+    "symbolic_music": FROM_NOTES,
     "all": ("audio", "symbolic"),
+    "all_music": ("audio", *FROM_NOTES),
 }
 
 
@@ -71,7 +77,7 @@ def design_matrix(
     """Pivot the long table `features` into a matrix of one set: (X (n_clips, n_features) float64, names).
 
     Rows follow `clips`, columns are sorted by source and name; NULL becomes NaN. Audio features are taken from
-    `rendering`; symbolic ones have rendering `midi` whatever the audio. Other clips and renderings are ignored.
+    `rendering`; those from notes have rendering `midi` whatever the audio. Other clips and renderings are ignored.
 
     Raises:
         KeyError: an unknown set.
@@ -91,7 +97,7 @@ def design_matrix(
 
     column_of = np.full(len(names) * len(sources), -1, np.int64)
     column_of[[k for _, _, k in wanted]] = np.arange(len(wanted))
-    is_symbolic = (sources == "symbolic")[source_code]
+    is_symbolic = np.isin(np.asarray(sources, str), FROM_NOTES)[source_code]
     right = np.where(
         is_symbolic, (renderings == SYMBOLIC_RENDERING)[rendering_code], (renderings == rendering)[rendering_code]
     )

@@ -26,6 +26,7 @@ from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
+from piano_assets.models.relevance import RelevanceKernelRidge
 from piano_assets.models.selection import top_features
 
 TRANSFORMS: dict[str, Callable[[], list[tuple[str, Any]]]] = {
@@ -70,6 +71,13 @@ def kernel_ridge(
 ) -> Pipeline:
     """Ridge regression in the feature space of a Gaussian or Laplacian kernel (Murphy 2012, sec. 14.4.3)."""
     return _pipeline(_dense(transform), RelativeKernelRidge(alpha, relative_gamma, kernel))
+
+
+def relevance_kernel_ridge(
+    seed: int, *, alpha: float = 0.3, gamma: float = 1.0, power: float = 2.0, transform: str = "rank"
+) -> Pipeline:
+    """Kernel ridge with a Laplacian kernel for each rating, in which features count by how they go with it."""
+    return _pipeline(_dense(transform), RelevanceKernelRidge(alpha, gamma, power))
 
 
 def random_forest(
@@ -132,6 +140,7 @@ def gradient_boosting(
 REGRESSORS: dict[str, Callable[..., Pipeline]] = {
     "ridge": ridge,
     "kernel_ridge": kernel_ridge,
+    "relevance_kernel_ridge": relevance_kernel_ridge,
     "random_forest": random_forest,
     "random_forest_founding": random_forest_founding,
     "extra_trees": extra_trees,
@@ -158,7 +167,7 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
                 raise ValueError(f"{where} must be one of {CHOICES[setting]}")
         elif isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else (int, float)):
             raise ValueError(f"{where} must be of type {type(default).__name__}")
-        elif value < 0 or (value == 0 and setting not in ("max_depth", "reg_lambda")):
+        elif value < 0 or (value == 0 and setting not in ("max_depth", "reg_lambda", "power")):
             raise ValueError(f"{where} must be > 0")
         elif setting in SHARES and value > 1:
             raise ValueError(f"{where} must lie in (0, 1]")

@@ -177,7 +177,7 @@ TABLES: tuple[Table, ...] = (
             "rendering": text("rendering it was computed from; 'midi' for symbolic features"),
             "feature": text("name"),
             "value": number("value; NULL where undefined", nullable=True),
-            "source": text("what it was computed from", values=("audio", "symbolic")),
+            "source": text("what it was computed from", values=("audio", "symbolic", "music")),
         },
         ("clip", "rendering", "feature"),
     ),

@@ -26,6 +26,7 @@ TRUSTED: tuple[str, ...] = (
     "lightgbm.basic.Booster",
     "lightgbm.sklearn.LGBMRegressor",
     "numpy.dtype",
+    "piano_assets.models.relevance.RelevanceKernelRidge",
     "piano_assets.models.tabular.RelativeKernelRidge",
     "piano_assets.models.tabular.TopFeatures",
     "sklearn.tree._tree.Tree",

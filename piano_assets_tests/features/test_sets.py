@@ -6,12 +6,14 @@ from piano_assets.features import sets
 from piano_assets.features.sets import FEATURE_SETS, FeaturesMissing, design_matrix, feature_set
 
 SYMBOLIC = ("timing_a", "timing_a_vs_deadpan", "dynamics_b")
+MUSIC = ("music_a",)
 
 
 def long_table(clips, audio, symbolic=SYMBOLIC, renderings=("modal",), seed=0):
     rng = np.random.default_rng(seed)
     rows = [(c, r, f, "audio") for c in clips for r in renderings for f in audio]
     rows += [(c, "midi", f, "symbolic") for c in clips for f in symbolic]
+    rows += [(c, "midi", f, "music") for c in clips for f in MUSIC]
     frame = pd.DataFrame(rows, columns=["clip", "rendering", "feature", "source"])
     frame.insert(3, "value", rng.normal(size=len(frame)))
     return frame
@@ -27,11 +29,11 @@ def traditional():
 def test_the_matrix_is_pandas_pivot(traditional):
     clips = ["b", "a", "c"]
     frame = long_table(clips, traditional).sample(frac=1, random_state=1)
-    x, names = design_matrix(frame, "all", clips)
+    x, names = design_matrix(frame, "all_music", clips)
     want = frame.pivot(index="clip", columns="feature", values="value").loc[clips, list(names)].to_numpy()
     np.testing.assert_array_equal(x, want)
     assert x.dtype == np.float64
-    assert x.shape == (3, len(traditional) + len(SYMBOLIC))
+    assert x.shape == (3, len(traditional) + len(SYMBOLIC) + len(MUSIC))
 
 
 def test_counts_and_members_of_the_sets(traditional):
@@ -45,7 +47,9 @@ def test_counts_and_members_of_the_sets(traditional):
         "all_traditional": 65,
         "symbolic": 3,
         "symbolic_absolute": 2,
+        "symbolic_music": 4,
         "all": 68,
+        "all_music": 69,
     }
     assert {name: set(sets.REQUIRED[name]) for name in sets.REQUIRED} == {
         name: set(design_matrix(frame, name, ["a"])[1]) for name in sets.REQUIRED

@@ -52,7 +52,7 @@ def test_same_seed_same_predictions_whatever_the_threads(fitted):
 def test_another_seed_moves_only_what_is_random(fitted):
     name, model, x, y = fitted
     other = build(name, settings_of(name), 4).fit(x[:90], y[:90]).predict(x[90:])
-    assert np.array_equal(other, model.predict(x[90:])) == (name in ("ridge", "kernel_ridge"))
+    assert np.array_equal(other, model.predict(x[90:])) == (name in ("ridge", "kernel_ridge", "relevance_kernel_ridge"))
 
 
 def test_test_clips_do_not_leak_into_preprocessing(fitted):
@@ -73,7 +73,7 @@ def test_an_absurd_value_stays_on_the_scale():
     x, y = problem()
     wild = x[90:].copy()
     wild[0, 0] = 1e9
-    for name in ("ridge", "kernel_ridge"):
+    for name in ("ridge", "kernel_ridge", "relevance_kernel_ridge"):
         pred = build(name, {}, 0).fit(x[:90], y[:90]).predict(wild)
         assert ((pred > 0) & (pred < 1)).all()
 
@@ -83,6 +83,7 @@ def test_an_absurd_value_stays_on_the_scale():
 GOLDEN = {
     "ridge": (0.499726224, 0.482481530),
     "kernel_ridge": (0.502152436, 0.422083106),
+    "relevance_kernel_ridge": (0.502725435, 0.430808740),
     "random_forest": (0.500789287, 0.448968706),
     "random_forest_founding": (0.502633966, 0.418963392),
     "extra_trees": (0.500997440, 0.467283305),

@@ -20,7 +20,7 @@ from piano_assets.features.note_events import note_events
 from piano_assets.features.ordered import ordered_map
 from piano_assets.features.sets import feature_set
 from piano_assets.features.spectrograms import spec_of, spectrogram, stored
-from piano_assets.features.symbolic import deadpan_of, symbolic_features, symbolic_names
+from piano_assets.features.symbolic import deadpan_of, music_features, music_names, symbolic_features, symbolic_names
 from piano_assets.features.traditional import SAMPLE_RATE, TRADITIONAL, compile_once, traditional_features
 from piano_assets.features.variants import as_read
 from piano_assets.store.parts import Store, digest
@@ -137,6 +137,7 @@ def heard_notes(
         if why_not(trial) is None:
             heard = _of_sound(trial, as_read(RENDERERS[trial.inputs.rendering](performance, SAMPLE_RATE)))
         features = symbolic_features(performance, deadpan.get(clip)) if _hears(trial, "symbolic") else {}
+        features |= music_features(performance) if _hears(trial, "music") else {}
         frames = note_events(performance) if trial.inputs.notes else heard.frames
         return _Heard(heard.features | features, frames)
 
@@ -154,7 +155,7 @@ class _Heard:
 @cache
 def _names() -> dict[str, tuple[str, ...]]:
     """The features that can be made, by source."""
-    return {"audio": TRADITIONAL, "symbolic": symbolic_names()}
+    return {"audio": TRADITIONAL, "symbolic": symbolic_names(), "music": music_names()}
 
 
 def _hears(trial: Trial, source: str) -> bool:

@@ -3,9 +3,11 @@
 Families are functions of a `Reading`; each names its features after itself. A performance may be set beside the
 deadpan rendition of the same excerpt: those features end in `_vs_deadpan`. They are undefined (NaN, stored as NULL)
 for a recording without a deadpan rendition. Nothing else is borrowed: no feature looks at other performances.
+
+What the notes say of the music itself, mode and chords among it, is a source of its own (`music`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 
 import numpy as np
@@ -15,6 +17,7 @@ from piano_assets.corpus.performance import Performance
 from piano_assets.features.symbolic.articulation import articulation
 from piano_assets.features.symbolic.asynchrony import asynchrony
 from piano_assets.features.symbolic.dynamics import dynamics
+from piano_assets.features.symbolic.music import music_features, music_names
 from piano_assets.features.symbolic.pedal import pedal, soft_pedal
 from piano_assets.features.symbolic.reading import Reading
 from piano_assets.features.symbolic.relative import SUFFIX, Pairing, aligned, differences
@@ -122,18 +125,34 @@ def symbolic_feature_table(
         )
         if progress is not None:
             progress(done, len(performances))
-    return _long(rows)
+    return _long(rows, symbolic_names(), "symbolic")
 
 
-def _long(rows: dict[str, dict[str, float]]) -> pd.DataFrame:
-    wide = pd.DataFrame.from_dict(rows, orient="index", columns=list(symbolic_names()), dtype="float64")
+def music_feature_table(
+    performances: Mapping[str, Performance], progress: Callable[[int, int], None] | None = None
+) -> pd.DataFrame:
+    """The table `features` of what the notes say of the music (rendering `midi`, source `music`), long.
+
+    Args:
+        progress: called with (done, total) after each clip.
+    """
+    rows = {}
+    for done, (clip, performance) in enumerate(performances.items(), start=1):
+        rows[clip] = music_features(performance)
+        if progress is not None:
+            progress(done, len(performances))
+    return _long(rows, music_names(), "music")
+
+
+def _long(rows: dict[str, dict[str, float]], names: Sequence[str], source: str) -> pd.DataFrame:
+    wide = pd.DataFrame.from_dict(rows, orient="index", columns=list(names), dtype="float64")
     long = pd.DataFrame(
         {
             "clip": wide.index.repeat(wide.shape[1]),
             "rendering": "midi",
             "feature": list(wide.columns) * len(wide),
             "value": wide.to_numpy().ravel(),
-            "source": "symbolic",
+            "source": source,
         }
     )
     return long.reset_index(drop=True)
