@@ -157,7 +157,13 @@ def catalogue_of(n_configs: int, n_seeds: int) -> dict[str, pd.DataFrame]:
     arms["arm"], arms["is_reference"] = arms["config"].str.partition(".")[2], arms["config"].str.endswith(".arm_0")
     references = arms[arms["is_reference"]]
     comparisons = pd.DataFrame(
-        {"comparison": references["comparison"], "reference": references["config"], "margin": 0.02}
+        {
+            "comparison": references["comparison"],
+            "reference": references["config"],
+            "margin": 0.02,
+            "split": None,
+            "rule": None,
+        }
     )
     subjects = pd.DataFrame([(f"{c}|{s}", "trial", c) for c in configs for s in range(n_seeds)])
     subjects.columns = ["subject", "kind", "config"]

@@ -55,8 +55,8 @@ def score_table(
     """Score every subject that has complete test predictions.
 
     Args: the tables of those names (`piano_assets.schemas`). `subjects` tells a trial's config; `trials` its label
-        rule. An ensemble is scored by its members' rule (`ensemble_weights`), a lookup by the rule it learnt from:
-        `lookup.excerpt_mean` by `clean`, `lookup.excerpt_mean@published` by `published`.
+        rule. An ensemble is scored by its members' rule (`ensemble_weights`), a lookup and an adapted model by the rule
+        it learnt from: `lookup.excerpt_mean` by `clean`, `lookup.excerpt_mean@published` by `published`.
 
     Raises:
         PredictionError: predictions that cannot be scored (see `panel.blocks`).
@@ -131,7 +131,7 @@ def label_rules(
             return (by_config[subject],)
         if subject not in kind:
             raise ValueError(f"subject {subject!r} has predictions on {split!r} but no row in the table subjects")
-        if kind[subject] == "lookup":
+        if kind[subject] in ("lookup", "adaptation"):
             rule = subject.rpartition("@")[2]
             return (rule,) if rule in RULES else RULES[:1]
         if kind[subject] == "ensemble":

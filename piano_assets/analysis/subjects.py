@@ -1,7 +1,7 @@
 """The table `subjects`: who has predictions, told from the names they carry.
 
 `<config>|<seed>` is a trial, `lookup.<name>` a lookup, `ensemble.<recipe>` an ensemble, `procedure.<name>` one that
-chooses among trials, a config alone an arm over its seeds.
+chooses among trials, `adaptation.<method>` a model that was adapted, a config alone an arm over its seeds.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import pandas as pd
 
 from piano_assets.schemas import TABLES
 
-KINDS = {"lookup": "lookup", "ensemble": "ensemble", "procedure": "ensemble"}
+KINDS = {"lookup": "lookup", "ensemble": "ensemble", "procedure": "ensemble", "adaptation": "adaptation"}
 """What stands before the dot of a name that is no config -> kind of the subject."""
 
 

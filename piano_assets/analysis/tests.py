@@ -5,21 +5,19 @@ clustered t on mean r over all clips: what the difference would be without each 
 to trust it. Everything else is secondary.
 `p_holm` corrects over the arms of a comparison, `p_tost` tests equivalence within the margin fixed beforehand.
 
-Networks are paired with networks of the same class of device and precision: a partition trained in several ways has
-predictions of each, and the first way that both sides have is taken, repeat by repeat.
+What is paired with what, and why some of it is not: `pairs`.
 """
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
 
 from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge_side, less, side_of
-from piano_assets.analysis.panel import Block, Units, blocks, units
+from piano_assets.analysis.pairs import Pair, pairs_of, shared, trained
+from piano_assets.analysis.panel import Block, Units, units
 from piano_assets.analysis.primary import Side, differences
 from piano_assets.analysis.scores import grouped
 from piano_assets.analysis.secondary import SECONDARY, Evidence, zou
@@ -44,21 +42,6 @@ Seen = tuple[Judged, Side] | None
 """What a block scored in one population at one level, and its rows; None for fewer than 2 clips."""
 
 Look = Callable[[Block, str, str, str], Seen]
-
-
-class UnfairComparison(ValueError):
-    """Arms that must not be compared: they were tested on different clips."""
-
-
-@dataclass(frozen=True)
-class _Pair:
-    comparison: str
-    arm: str
-    config: str
-    reference: str
-    split: str
-    rule: str
-    margin: float
 
 
 def comparison_tests(
@@ -93,16 +76,16 @@ def comparison_tests(
         PredictionError: predictions that cannot be scored (see `panel.blocks`).
     """
     known = units(clips, labels)
-    by_arm = grouped(_trained(predictions, others, splits, known, trials, runs), subjects)
-    pairs, untested = _pairs(comparisons, arms, trials, {config for config, _, _ in by_arm})
+    by_arm = grouped(trained(predictions, others, splits, known, trials, runs), subjects)
+    pairs, untested = pairs_of(comparisons, arms, trials, {config for config, _, _ in by_arm})
     look = lru_cache(N_SEEN)(partial(_seen, known))
     rows: list[dict[str, object]] = []
     for done, pair in enumerate(pairs, 1):
-        shared = _shared(by_arm, pair)
-        if isinstance(shared, str):
-            untested.append((pair.comparison, pair.arm, None, None, None, shared))
+        both = shared(by_arm, pair)
+        if isinstance(both, str):
+            untested.append((pair.comparison, pair.arm, None, None, None, both))
             continue
-        tuning, sides = shared
+        tuning, sides = both
         for row in _tests(pair, sides, known, look, rng):
             if isinstance(row, tuple):
                 untested.append(row)
@@ -114,106 +97,6 @@ def comparison_tests(
     return tests[list(TABLES["tests"].columns)], pd.DataFrame(untested, columns=list(UNTESTED))
 
 
-def _pairs(
-    comparisons: pd.DataFrame, arms: pd.DataFrame, trials: pd.DataFrame, have: set[str]
-) -> tuple[list[_Pair], list[tuple]]:
-    design = {c: json.loads(j) for c, j in zip(trials["config"], trials["trial_json"], strict=True)}
-    found: list[_Pair] = []
-    untested: list[tuple] = []
-    for of in comparisons.itertuples():
-        ours = arms[(arms["comparison"] == of.comparison) & ~arms["is_reference"].astype(bool)]
-        for arm in ours.itertuples():
-            for config in (arm.config, of.reference):
-                if config not in design:
-                    raise ValueError(f"comparison {of.comparison!r}: config {config!r} has no row in the table trials")
-            a, b = design[arm.config], design[of.reference]
-            reason = None
-            if (a["split"], a["label_rule"]) != (b["split"], b["label_rule"]):
-                reason = (
-                    f"{a['split']} with {a['label_rule']} labels is not the reference's protocol "
-                    f"({b['split']}, {b['label_rule']}): their test sets differ"
-                )
-            if a["optimisation"] and b["optimisation"] and a["budget"] != b["budget"]:
-                reason = f"trained at budget {a['budget']}, the reference at {b['budget']}"
-            absent = [c for c in (arm.config, of.reference) if c not in have]
-            if absent and not reason:
-                reason = f"no complete predictions of {' and '.join(absent)}"
-            if reason:
-                untested.append((of.comparison, arm.arm, None, None, None, reason))
-            else:
-                protocol = a["split"], a["label_rule"]
-                found.append(_Pair(of.comparison, arm.arm, arm.config, of.reference, *protocol, float(of.margin)))
-    return found, untested
-
-
-def _trained(
-    predictions: pd.DataFrame,
-    others: Sequence[tuple[str, pd.DataFrame]],
-    splits: pd.DataFrame,
-    known: Units,
-    trials: pd.DataFrame,
-    runs: pd.DataFrame,
-) -> list[Block]:
-    """Blocks of `predictions`, then of `others`; those of networks with the machine that they were trained on."""
-    neural = {c for c, j in zip(trials["config"], trials["trial_json"], strict=True) if json.loads(j)["optimisation"]}
-    ran = runs[runs["config"].isin(neural) & (runs["status"] == "finished")]
-    device = ran["device"].astype(str).str.split(":").str[0]
-    subject = ran["config"].astype(str) + "|" + ran["seed"].astype(int).astype(str)
-    shown = dict(zip(subject, device + " in " + ran["precision"].astype(str), strict=True))
-    found = [replace(b, machine=shown.get(b.subject)) for b in blocks(predictions, splits, known)[0]]
-    for machine, of in others:
-        for b in blocks(of, splits, known)[0]:
-            network = b.subject.rpartition("|")[0] in neural
-            found.append(replace(b, machine=machine if network else None))
-    return found
-
-
-def _shared(
-    by_arm: dict[tuple[str, str, str], list[Block]], pair: _Pair
-) -> tuple[str, list[tuple[Block, Block]]] | str:
-    """(tuning, blocks of arm and reference in each shared repeat), or why there are none.
-
-    A repeat in which no way of training is common to two networks is no pair.
-    """
-    unlike: list[str] = []
-    for tuning in ("tuned", "fixed"):
-        arm, reference = (
-            _by_repeat(by_arm.get((config, pair.split, tuning), ())) for config in (pair.config, pair.reference)
-        )
-        paired = []
-        for r in sorted(arm.keys() & reference.keys()):
-            alike = _alike(arm[r], reference[r])
-            if alike is None:
-                where = [" or ".join(dict.fromkeys(str(b.machine) for b in side[r])) for side in (arm, reference)]
-                unlike.append(f"repeat {r} was trained on {where[0]}, the reference on {where[1]}")
-                continue
-            pairs = [np.stack([b.fold, b.clip]) for b in alike]
-            if pairs[0].shape != pairs[1].shape or (pairs[0] != pairs[1]).any():
-                raise UnfairComparison(
-                    f"{pair.comparison}.{pair.arm}, split {pair.split!r}, repeat {r}: tested on {pairs[0].shape[1]} "
-                    f"clips, the reference on {pairs[1].shape[1]}, or in other folds"
-                )
-            paired.append(alike)
-        if paired:
-            return tuning, paired
-    if unlike:
-        return "; ".join(dict.fromkeys(unlike))
-    return f"no repeat and tuning in which both {pair.config} and {pair.reference} are complete"
-
-
-def _by_repeat(of: Sequence[Block]) -> dict[int, list[Block]]:
-    found: dict[int, list[Block]] = {}
-    for block in of:
-        found.setdefault(block.repeat, []).append(block)
-    return found
-
-
-def _alike(arm: list[Block], reference: list[Block]) -> tuple[Block, Block] | None:
-    """The first two of one machine; whatever has none, as a tabular model, goes with anything."""
-    pairs = itertools.product(arm, reference)
-    return next(((a, b) for a, b in pairs if a.machine == b.machine or None in (a.machine, b.machine)), None)
-
-
 def _machine(sides: list[tuple[Block, Block]]) -> str | None:
     """Where the networks of all pairs were trained; None where there is none."""
     found = {b.machine for pair in sides for b in pair if b.machine is not None}
@@ -221,7 +104,7 @@ def _machine(sides: list[tuple[Block, Block]]) -> str | None:
 
 
 def _tests(
-    pair: _Pair, sides: list[tuple[Block, Block]], known: Units, look: Look, rng: np.random.Generator
+    pair: Pair, sides: list[tuple[Block, Block]], known: Units, look: Look, rng: np.random.Generator
 ) -> Iterator[dict[str, object] | tuple]:
     names = {"comparison": pair.comparison, "arm": pair.arm, "reference": pair.reference}
     for population, level in itertools.product(POPULATIONS, LEVELS):

@@ -35,6 +35,8 @@ def comparison_table(known: Catalogue) -> pd.DataFrame:
             MARGINS["pearson_mean"],
             of.tested,
             of.budget_note,
+            None,
+            None,
         )
         for name, of, budget in known.views()
     ]

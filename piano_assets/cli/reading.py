@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from piano_assets.catalogue.comparison import Comparison
     from piano_assets.catalogue.comparisons import Catalogue
+    from piano_assets.catalogue.derived import Derived
     from piano_assets.catalogue.trial import Trial
 
 
@@ -105,16 +106,21 @@ def comparisons(context: click.Context, names: tuple[str, ...]) -> None:
     NAMES are comparisons (default: all, the users' too). Ends with 1 if a file in data/comparisons is broken.
     """
     from piano_assets.defs import planner
+    from piano_assets.defs.derived import BY_NAME as DERIVED
     from piano_assets.training.size import n_params
 
     store = store_of()
     known = planner.known(store)
     by_name = {c.name: c for c in known.comparisons}
-    unknown = [n for n in names if n not in by_name]
+    there = [*by_name, *DERIVED]
+    unknown = [n for n in names if n not in there]
     if unknown:
-        raise click.ClickException(f"no comparison {', '.join(map(repr, unknown))}; there are: {', '.join(by_name)}")
-    for name in names or by_name:
-        _print_comparison(known, by_name[name], lambda trial: n_params(trial, store))
+        raise click.ClickException(f"no comparison {', '.join(map(repr, unknown))}; there are: {', '.join(there)}")
+    for name in names or there:
+        if name in by_name:
+            _print_comparison(known, by_name[name], lambda trial: n_params(trial, store))
+        else:
+            _print_derived(DERIVED[name])
     broken = planner.problems(store)
     for problem in broken:
         console.print(f"[bold red]left out[/] {escape(str(problem))}")
@@ -125,21 +131,30 @@ def comparisons(context: click.Context, names: tuple[str, ...]) -> None:
 @click.argument("comparison")
 def power(comparison: str) -> None:
     """Say which difference in mean r COMPARISON can find, from the variance of pairs that were tested already."""
+    import pandas as pd
+
     from piano_assets.analysis.power import power_table
+    from piano_assets.catalogue.derived import derived_arm_table, derived_comparison_table
     from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
     from piano_assets.defs import planner
+    from piano_assets.defs.derived import BY_NAME as DERIVED
     from piano_assets.statistics.clustered import degrees_of_freedom
 
     store = store_of()
     known = planner.known(store)
-    names = [name for name, *_ in known.views()]
+    names = [*(name for name, *_ in known.views()), *DERIVED]
     if comparison not in names:
         raise click.ClickException(f"no comparison {comparison!r}; there are: {', '.join(names)}")
     try:
         tests, clips = store.read("tests", "all"), store.read("clips", "all")
     except FileNotFoundError as error:
         raise click.ClickException(str(error)) from error
-    catalogue = comparison_table(known), arm_table(known), trial_table(known.trials)
+    derived = DERIVED.values()
+    catalogue = (
+        pd.concat([comparison_table(known), derived_comparison_table(derived)]),
+        pd.concat([arm_table(known), derived_arm_table(derived)]),
+        trial_table(known.trials),
+    )
     df = degrees_of_freedom(clips["cluster"].to_numpy(), clips["performer"].to_numpy())
     found = power_table(comparison, tests, *catalogue, df)
     console.print(
@@ -179,6 +194,17 @@ def _print_comparison(known: "Catalogue", of: "Comparison", n_params: "Callable[
             "yes" if trial.augmentation.bends_sound else "",
             " ".join(TABULAR_BUDGETS if trial.optimisation is None else BUDGETS),
         )
+    console.print(table)
+
+
+def _print_derived(of: "Derived") -> None:
+    table = Table(title=f"{of.name}, against {of.reference}", title_justify="left", caption_justify="left")
+    table.caption = f"{of.hypothesis} Split {of.split}, {of.label_rule} labels. {of.budget_note}"
+    for column in ("arm", "subject", "what it is"):
+        table.add_column(column, overflow="fold")
+    for arm, subject in of.arms.items():
+        told = {k: ", ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in of.about[arm].items()}
+        table.add_row(arm, subject, "; ".join(f"{field}: {value}" for field, value in told.items()))
     console.print(table)
 
 

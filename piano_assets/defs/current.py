@@ -15,7 +15,7 @@ from piano_assets.training import data
 TRIAL_TABLES = ("predictions", "history", "members", "runs")
 PROBES = "probes"
 """Predictions of altered clips are parts `probes/<probe>/<config>`."""
-MADE_OF_OTHERS = ("lookups/", "ensembles/", "procedures/")
+MADE_OF_OTHERS = ("lookups/", "ensembles/", "procedures/", "adaptation/")
 """Folders of the predictions that nobody trains: no dot in them, so that no config's parts lie there."""
 PROBED = ("robustness", "diagnostics")
 

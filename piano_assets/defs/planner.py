@@ -13,6 +13,7 @@ from pathlib import Path
 from piano_assets.catalogue.comparisons import Catalogue, built_in
 from piano_assets.catalogue.trial import Encoder, Trial
 from piano_assets.catalogue.user import Problem, read_comparisons
+from piano_assets.defs.derived import BY_NAME as DERIVED
 from piano_assets.store.parts import Part, Store
 from piano_assets.training import data
 from piano_assets.training.data import seeds_of
@@ -120,7 +121,8 @@ def swept_configs(store: Store | None = None, cuda: bool | None = None) -> list[
 def chosen_configs(catalogue: Catalogue, names: Iterable[str], cuda: bool | None = None) -> tuple[list[str], list[str]]:
     """(configs that the names ask for, configs of named comparisons that wait for a GPU).
 
-    A name is a config, a comparison, or `<comparison>@<budget>`; a comparison brings its reference along.
+    A name is a config, a comparison, or `<comparison>@<budget>`; a comparison brings its reference along, one of what
+    is made from trials all that these are made of.
 
     Raises:
         ValueError: a name that is neither.
@@ -137,10 +139,14 @@ def chosen_configs(catalogue: Catalogue, names: Iterable[str], cuda: bool | None
             for config, trial in (catalogue.reference(of, budget), *arms.values()):
                 asked = sweepable(trial, cuda) or (trial.budget != "full" and (cuda or config not in heavy))
                 (chosen if asked else waiting).append(config)
+        elif name in DERIVED:
+            held = frozenset() if cuda else DERIVED[name].needs_gpu
+            for config in DERIVED[name].configs:
+                (waiting if config in held else chosen).append(config)
         elif name in catalogue.trials:
             chosen.append(name)
         else:
-            said = ", ".join(of.name for of in catalogue.comparisons)
+            said = ", ".join((*(of.name for of in catalogue.comparisons), *DERIVED))
             raise ValueError(f"{name!r} is neither a comparison ({said}; each also @reduced) nor a config")
     return list(dict.fromkeys(chosen)), list(dict.fromkeys(c for c in waiting if c not in chosen))
 

@@ -4,10 +4,12 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from piano_assets.catalogue.derived import derived_arm_table, derived_comparison_table
 from piano_assets.catalogue.tables import arm_table, comparison_table, trial_table
 from piano_assets.defs.corpus import key
 from piano_assets.defs.current import other_ways, read_predictions, result_parts
 from piano_assets.defs.data import PianoData, progress, publish, result, spec
+from piano_assets.defs.derived import DERIVED
 from piano_assets.defs.planner import known, owed
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Store, digest, read_part
@@ -35,13 +37,17 @@ def catalogue_tables(piano: PianoData):
     found = known(store)
     frames = {
         "trials": trial_table(found.trials, lambda trial: n_params(trial, store)),
-        "comparisons": comparison_table(found),
-        "arms": arm_table(found),
+        "comparisons": _joined(comparison_table(found), derived_comparison_table(DERIVED)),
+        "arms": _joined(arm_table(found), derived_arm_table(DERIVED)),
         "published": published_table(),
     }
     for table, frame in frames.items():
         wanted = digest(table, frame.to_csv(index=False))
         yield publish(store, table, wanted, frame.copy)
+
+
+def _joined(of_trials: pd.DataFrame, made_of_trials: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([of_trials, made_of_trials], ignore_index=True) if len(made_of_trials) else of_trials
 
 
 def evaluated(store: Store, *tables: str) -> str:

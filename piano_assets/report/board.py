@@ -47,7 +47,7 @@ def with_models(board: pd.DataFrame) -> pd.DataFrame:
     """The protocols on which an arm, an ensemble or a published result stands; on the others only lookups do."""
     return board[
         board.groupby(["split", "rule"])["kind"].transform(
-            lambda kind: kind.isin(["arm", "ensemble", "published"]).any()
+            lambda kind: kind.isin(["arm", "ensemble", "adaptation", "published"]).any()
         )
     ]
 

@@ -93,7 +93,9 @@ def _overview(run: Sequence[Outcome]) -> str:
 def _section(o: Outcome, published: pd.DataFrame) -> str:
     together = o.tested and {a.protocol.name for a in o.scored} == {o.protocol.name}
     searches = " or ".join(f"{n} points" if n else "none" for n in o.search_points)
-    setting = [f"Reference `{o.reference}`", f"budget `{o.budget}`", f"search: {searches}"]
+    setting = [f"Reference `{o.reference}`", f"budget `{o.budget}`"]
+    if searches:
+        setting.append(f"search: {searches}")
     if together:
         setting.insert(1, f"split, labels, folds: {_protocol(o.protocol)}")
     blocks = [f"## {o.name}", f"*{_text(o.hypothesis)}*", "; ".join(setting) + f". {_text(o.budget_note)}"]

@@ -174,6 +174,7 @@ class _Gathered:
             alone = {"arm": of.reference, "config": of.reference, "is_reference": True, "changed_fields": "{}"}
             reference = SimpleNamespace(**alone, label_changing=False, claimed_params=None)
             arms.insert(0, self.arm(reference, of))
+        protocol = self.protocol(of.reference, of)
         searches = json.loads(of.search)
         points = [math.prod(len(v) for _, v in searches[row.arm]) if row.arm in searches else 0 for row in rows]
         return Outcome(
@@ -184,31 +185,38 @@ class _Gathered:
             budget_note=of.budget_note,
             tested=bool(of.tested),
             margin=float(of.margin),
-            search_points=tuple(sorted(set(points))),
-            protocol=self.protocol(of.reference),
+            search_points=() if _derived(of) else tuple(sorted(set(points))),
+            protocol=protocol,
             arms=tuple(arms),
             paired_elsewhere=self.paired_elsewhere(of),
         )
 
     def paired_elsewhere(self, of: Any) -> tuple[str, ...]:
         """Machines of a comparison's pairs that are not those of the shown scores of its reference, if a network."""
-        if not json.loads(self.trials[of.reference].trial_json).get("optimisation"):
+        if of.reference not in self.trials or not self.is_network(of.reference):
             return ()
         paired = {row.machine for (name, _), row in self.tests.items() if name == of.comparison}
         shown = self.machines.get(of.reference, paired)
         return tuple(sorted(m for m in paired - shown if isinstance(m, str)))
 
+    def is_network(self, config: str) -> bool:
+        return bool(json.loads(self.trials[config].trial_json).get("optimisation"))
+
     def arm(self, row: Any, of: Any) -> Arm:
-        protocol, trial = self.protocol(row.config), self.trials[row.config]
+        protocol, trial = self.protocol(row.config, of), self.trials.get(row.config)
         test = self.tests.get((of.comparison, row.arm))
         found = {t: self.scores.get((row.config, *protocol.name, t), {}) for t in ("tuned", "fixed")}
-        tuning = str(test.tuning) if test else "tuned" if found["tuned"] else "fixed"
-        changed = changes(json.loads(row.changed_fields), trial.family, self.trials[of.reference].family)
+        tuning = str(test.tuning) if test and not _derived(of) else "tuned" if found["tuned"] else "fixed"
+        fields = json.loads(row.changed_fields)
+        if trial is None or _derived(of):
+            changed = recipe(fields)
+        else:
+            changed = changes(fields, trial.family, self.trials[of.reference].family)
         return Arm(
             name=str(row.arm),
             is_reference=bool(row.is_reference),
             changed=changed + (("bends what some labels describe",) if row.label_changing else ()),
-            n_params=None if pd.isna(trial.n_params) else int(trial.n_params),
+            n_params=None if trial is None or pd.isna(trial.n_params) else int(trial.n_params),
             claimed=None if pd.isna(row.claimed_params) else int(row.claimed_params),
             protocol=protocol,
             tuning=tuning if found[tuning] else "",
@@ -218,10 +226,13 @@ class _Gathered:
             reason=self.reason(row, of, bool(found[tuning])),
         )
 
-    def protocol(self, config: str) -> Protocol:
-        """The protocol of a config's trial."""
-        trial = json.loads(self.trials[config].trial_json)
-        split, rule = trial["split"], trial["label_rule"]
+    def protocol(self, config: str, of: Any) -> Protocol:
+        """The protocol of a config's trial, or of what the comparison is made of."""
+        if _derived(of):
+            split, rule = of.split, of.rule
+        else:
+            trial = json.loads(self.trials[config].trial_json)
+            split, rule = trial["split"], trial["label_rule"]
         known: dict[str, Any] = {"split": split, "rule": rule, "lookup_scores": {}, "leaks": self.leaks.get(split, {})}
         reach = self.ceiling.get(rule)
         if reach is not None:
@@ -267,6 +278,20 @@ def changes(fields: Mapping[str, list[Any]], family: str, reference_family: str)
             n: pair for n, pair in told.items() if n.startswith(("inputs.", "augmentation.", "split", "label_rule"))
         }
     return *words, *(_change(name.rpartition(".")[2], *pair) for name, pair in told.items())
+
+
+def recipe(fields: Mapping[str, list[Any]]) -> tuple[str, ...]:
+    """What an arm that is made from trials is, in short: `members a, b`."""
+    found = []
+    for name, (value, _) in fields.items():
+        said = ", ".join(map(str, value)) if isinstance(value, list) else value
+        found.append(f"{name.replace('_', ' ')} {said}")
+    return tuple(found)
+
+
+def _derived(of: Any) -> bool:
+    """Whether a row of `comparisons` compares what is made from trials."""
+    return isinstance(of.split, str)
 
 
 def _change(name: str, value: Any, reference: Any) -> str:

@@ -119,7 +119,7 @@ RULES = ("clean", "published")
 ROLES = ("train", "valid", "test", "unused")
 POPULATIONS = ("all", "humans")
 LEVELS = ("global", "within_excerpt")
-SUBJECT_KINDS = ("trial", "arm", "ensemble", "lookup", "published")
+SUBJECT_KINDS = ("trial", "arm", "ensemble", "adaptation", "lookup", "published")
 TUNINGS = ("tuned", "fixed")
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 

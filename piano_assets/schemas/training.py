@@ -55,12 +55,14 @@ TABLES: tuple[Table, ...] = (
         {
             "comparison": text("name"),
             "hypothesis": text("what is claimed"),
-            "reference": text("config of the reference"),
+            "reference": text("subject that the arms are compared with: a config, or one made from trials"),
             "budget": text("budget of its networks; tabular arms are at full", values=("full", "reduced")),
             "search": text("hyperparameter search that each arm gets, as JSON"),
             "margin": number("equivalence margin in mean r", 0),
             "tested": flag("its arms share test sets, so that a significance test applies"),
             "budget_note": text("what it takes"),
+            "split": text("split of all its subjects; NULL where each arm's trial names its own", nullable=True),
+            "rule": text("label rule of all its subjects; NULL where each arm's trial names its own", nullable=True),
         },
         ("comparison",),
     ),
@@ -70,10 +72,12 @@ TABLES: tuple[Table, ...] = (
         {
             "comparison": text("name of the comparison"),
             "arm": text("name of the arm"),
-            "config": text("partition key of its trial"),
-            "trial": TRIAL,
+            "config": text("partition key of its trial, or the subject that is made from trials"),
+            "trial": text("trial key; NULL for what is made from trials", nullable=True),
             "is_reference": flag("the arm is the reference itself"),
-            "changed_fields": text("fields that differ from the reference, as JSON"),
+            "changed_fields": text(
+                "field -> [value, reference's value], as JSON; for what is made of trials, its recipe"
+            ),
             "label_changing": flag("the arm bends tempo or pitch, which some labels describe"),
             "claimed_params": Column(type="long", description="parameters claimed by the plan", nullable=True, low=0),
         },

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from piano_assets.analysis.pairs import Pair, UnfairComparison, shared
 from piano_assets.analysis.panel import Block, PredictionError
 from piano_assets.analysis.secondary import SECONDARY
-from piano_assets.analysis.tests import UnfairComparison, _Pair, _shared, comparison_tests
+from piano_assets.analysis.tests import comparison_tests
 from piano_assets.dimensions import NAMES
 from piano_assets.metrics.regression import pearson, r2
 from piano_assets.schemas import TABLES
@@ -36,6 +37,7 @@ ALL_TRIALS = {
 ALL_TRIALS["elsewhere"] = world.varied(world.TABULAR, split="random")
 COMPARISONS = pd.DataFrame(
     {"comparison": ["c"], "hypothesis": ["h"], "reference": ["ref"], "search": ["{}"], "margin": [0.02]}
+    | {"split": [None], "rule": [None]}
 )
 RUNS = pd.DataFrame({"config": [], "seed": [], "device": [], "precision": [], "status": []}, dtype=object)
 
@@ -271,7 +273,7 @@ def test_tabular_pairs_have_no_machine():
 
 def test_sides_with_other_clips_are_refused():
     """Complete blocks of one split are alike by construction: this guards against those that are not."""
-    pair = _Pair("c", "good", "good", "ref", "cluster", "clean", 0.02)
+    pair = Pair("c", "good", "good", "ref", "cluster", "clean", 0.02)
     fold, clip = np.zeros(4, int), np.arange(4)
     sides = [
         Block(f"{name}|0", "cluster", "fixed", 0, fold[:n], clip[:n], VALUE[:n])
@@ -279,7 +281,7 @@ def test_sides_with_other_clips_are_refused():
     ]
     by_arm = {("good", "cluster", "fixed"): sides[:1], ("ref", "cluster", "fixed"): sides[1:]}
     with pytest.raises(UnfairComparison, match=r"c\.good, split 'cluster', repeat 0: tested on 4 clips, .* on 3"):
-        _shared(by_arm, pair)
+        shared(by_arm, pair)
 
 
 @pytest.mark.parametrize(
@@ -324,3 +326,62 @@ def test_constant_predictions_and_a_lone_cluster_are_named():
     )
     assert tests.empty
     assert set(untested["reason"].str.partition(": ")[2]) == {"only one cluster was scored"}
+
+
+DERIVED = COMPARISONS.assign(split="cluster", rule="clean")
+
+
+def derived(predictions: pd.DataFrame, reference: str = "ref", *arms: str, split: str = "cluster"):
+    """(tests, untested) of a comparison whose arms are subjects made from trials."""
+    rows = [{"comparison": "c", "arm": a, "config": a, "is_reference": False} for a in arms]
+    subjects = world.subjects(*sorted(predictions["subject"].unique()))
+    tables = (subjects, predictions, LABELS, CLIPS, SPLITS)
+    of = DERIVED.assign(reference=reference, split=split)
+    return comparison_tests(
+        of, pd.DataFrame(rows), world.trials(**ALL_TRIALS), RUNS, *tables, rng=np.random.default_rng(0)
+    )
+
+
+def test_what_is_made_from_trials_is_tested_against_a_trial_or_another_such():
+    made = pd.concat(
+        [
+            predicted(ref=BASE),
+            world.predict("ensemble.x", SPLITS, CLIPS, PREDICTED["good"]),
+            world.predict("adaptation.y", SPLITS, CLIPS, PREDICTED["bad"]),
+        ]
+    )
+    tests, untested = derived(made, "ref", "ensemble.x", "adaptation.y")
+    assert untested.empty
+    assert TABLES["tests"].violations(tests) == []
+    rows = primary(tests)
+    assert rows["verdict"].to_dict() == {"ensemble.x": "better", "adaptation.y": "worse"}
+    assert set(rows["n_seeds"]) == {2}
+    assert rows["machine"].isna().all()
+    want = np.mean(pearson(PREDICTED["good"], VALUE) - pearson(BASE, VALUE))
+    assert rows.at["ensemble.x", "estimate"] == pytest.approx(want, rel=1e-9)
+    turned, _ = derived(made, "adaptation.y", "ensemble.x")
+    want = np.mean(pearson(PREDICTED["good"], VALUE) - pearson(PREDICTED["bad"], VALUE))
+    assert primary(turned).at["ensemble.x", "estimate"] == pytest.approx(want, rel=1e-9)
+
+
+def test_an_ensemble_of_tuned_members_meets_a_tuned_reference_though_it_is_not_tuned_itself():
+    made = pd.concat(
+        [
+            predicted(ref=PREDICTED["bad"]),
+            predicted(ref=BASE).assign(tuning="tuned"),
+            world.predict("ensemble.x", SPLITS, CLIPS, PREDICTED["good"]),
+        ]
+    )
+    row = primary(derived(made, "ref", "ensemble.x")[0]).loc["ensemble.x"]
+    want = np.mean(pearson(PREDICTED["good"], VALUE) - pearson(BASE, VALUE))
+    assert row["estimate"] == pytest.approx(want, rel=1e-9)
+    assert row["tuning"] == "fixed"
+
+
+def test_a_subject_without_predictions_or_on_another_split_is_named():
+    made = pd.concat([predicted(ref=BASE), world.predict("ensemble.x", SPLITS, CLIPS, PREDICTED["good"])])
+    _, untested = derived(made, "ref", "ensemble.gone")
+    assert untested["reason"].tolist() == ["no complete predictions of ensemble.gone"]
+    tests, untested = derived(made, "ref", "ensemble.x", split="random")
+    assert tests.empty
+    assert "no repeat and tuning" in untested["reason"].item()

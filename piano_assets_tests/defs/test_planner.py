@@ -3,6 +3,7 @@
 import pytest
 
 from piano_assets.catalogue.comparisons import built_in, catalogue
+from piano_assets.catalogue.derived import Derived
 from piano_assets.defs import current, planner
 from piano_assets.store.parts import Store
 from piano_assets.store.shipping import ship
@@ -204,3 +205,21 @@ def test_a_device_that_is_none_is_refused(monkeypatch):
     monkeypatch.setenv("PIANO_DEVICE", "gpu")
     with pytest.raises(ValueError, match="PIANO_DEVICE='gpu' must be cuda or cpu"):
         planner.device()
+
+
+def test_a_comparison_of_what_is_made_from_trials_asks_for_all_that_these_are_made_of(monkeypatch):
+    of = Derived(
+        name="mixture",
+        hypothesis="h",
+        reference="family.ridge",
+        arms={"both": "ensemble.both"},
+        about={"both": {}},
+        configs=("family.ridge", "ast.reference"),
+        split="cluster",
+        needs_gpu=frozenset({"ast.reference"}),
+    )
+    monkeypatch.setattr(planner, "DERIVED", {"mixture": of})
+    assert planner.chosen_configs(built_in(), ["mixture"], cuda=False) == (["family.ridge"], ["ast.reference"])
+    assert planner.chosen_configs(built_in(), ["mixture"], cuda=True) == ([*of.configs], [])
+    with pytest.raises(ValueError, match=r"neither a comparison.*mixture.* nor a config"):
+        planner.chosen_configs(built_in(), ["mixtures"])

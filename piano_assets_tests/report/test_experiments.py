@@ -14,7 +14,15 @@ from piano_assets.report.outcomes import READ
 from piano_assets.schemas import VERDICTS
 from piano_assets.store.parts import Store
 from piano_assets.store.warehouse import all_parts, build_snapshot
-from piano_assets_tests.report.experiment_tables import LOOKUP, experiment_tables, rows, scores
+from piano_assets_tests.report.experiment_tables import (
+    LOOKUP,
+    arm,
+    comparison,
+    experiment_tables,
+    primary,
+    rows,
+    scores,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "experiments.md"
 
@@ -235,3 +243,30 @@ def test_the_page_in_the_repository_names_every_comparison_and_arm():
         assert f"`{name}`" in text or f"\n## {name}\n" in text, name
         for wanted in known.arms(of, budget):
             assert f"`{wanted}`" in text, (name, wanted)
+
+
+def test_what_is_made_from_trials_stands_with_its_recipe_protocol_and_verdict(tables):
+    made = tables | {
+        "comparisons": rows(
+            "comparisons",
+            comparison("mixture", "ast.reference") | {"split": "cluster", "rule": "clean"},
+        ),
+        "arms": rows(
+            "arms",
+            arm("mixture", "single", "ast.reference", {}, reference=True) | {"trial": None},
+            arm("mixture", "both", "ensemble.both", {"members": [["a", "b"], None], "n_rounds": [4, None]})
+            | {"trial": None},
+            arm("mixture", "absent", "ensemble.absent", {"combine": ["mean", None]}) | {"trial": None},
+        ),
+        "scores": pd.concat([tables["scores"], rows("scores", *scores("ensemble.both", 0.7))]),
+        "tests": rows("tests", primary("mixture", "both", "ast.reference", (0.1, 0.05, 0.15, 0.001, 0.9, "better"))),
+    }
+    page = experiments_markdown(made)
+    shown = row_of(page, "mixture", "both")
+    assert shown["change"] == "members a, b, n rounds 4"
+    assert shown["r"].startswith(".700")
+    assert shown["against the reference"].startswith("**better**: +.100")
+    assert row_of(page, "mixture", "single")["against the reference"] == "reference"
+    assert "split, labels, folds: `cluster`, `clean`, pooled" in section(page, "mixture")
+    assert "search" not in section(page, "mixture")
+    assert "- Not run: `absent`." in section(page, "mixture")
