@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from piano_assets.catalogue.rules import IllegalTrial, conform, require
+from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.schemas import RULES
 from piano_assets.store.parts import digest
 
@@ -23,13 +24,27 @@ Settings = tuple[tuple[str, Scalar], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Tabular:
-    """A regressor on a table of features; `settings` override the registry's defaults."""
+    """A regressor on a table of features; `settings` override the registry's defaults.
+
+    What it learns are the labels, or, of its training clips, what is asked for here; it is judged by the labels always.
+
+    Attributes:
+        label_rank: learn so many principal components of the standardised labels instead of all 19; 0 learns all.
+        unbiased_labels: learn labels without the biases of the listeners, estimated among the training clips.
+        error_weights: a clip counts by how sure its labels are.
+    """
 
     regressor: str = "random_forest"
     settings: Settings = ()
+    label_rank: int = 0
+    unbiased_labels: bool = False
+    error_weights: bool = False
 
     def __post_init__(self) -> None:
         conform(self, "model.")
+        require(
+            0 <= self.label_rank <= N_DIMENSIONS, f"model.label_rank={self.label_rank} must lie in 0..{N_DIMENSIONS}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +241,10 @@ class Trial:
                 f"model.fusion={self.model.fusion!r}: networks with features and a sequence name one, others none",
             )
             return
+        require(
+            self.label_rule == "clean" or not self.model.unbiased_labels,
+            f"model.unbiased_labels=True needs label_rule 'clean', which knows who voted (is {self.label_rule!r})",
+        )
         require(bool(self.inputs.features), "inputs.features: a tabular model needs a set (is None)")
         require(not self.inputs.sequence, f"inputs: a tabular model hears features only, not {self.inputs.sequence!r}")
         require(self.augmentation == Augmentation(), "augmentation: only networks have one")

@@ -40,12 +40,12 @@ class RelevanceKernelRidge(RegressorMixin, BaseEstimator):
     def __init__(self, alpha: float = 0.3, gamma: float = 1.0, power: float = 2.0) -> None:
         self.alpha, self.gamma, self.power = alpha, gamma, power
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "RelevanceKernelRidge":
-        """X: (n, d), standardised, without NaN; y: (n, m), centred."""
+    def fit(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> "RelevanceKernelRidge":
+        """X: (n, d), standardised, without NaN; y: (n, m), centred; sample_weight: (n,), of the squared errors."""
         self.clips_ = np.asarray(X, np.float32)
         self.weights_ = relevance(np.asarray(X, np.float64), y, self.power)
         gram = self._kernel(X)
-        gram[:, np.arange(len(X)), np.arange(len(X))] += self.alpha
+        gram[:, np.arange(len(X)), np.arange(len(X))] += self.alpha / (1.0 if sample_weight is None else sample_weight)
         self.dual_ = np.linalg.solve(gram, y.T[..., None])[..., 0]
         return self
 

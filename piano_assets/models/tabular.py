@@ -18,12 +18,13 @@ import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.multioutput import MultiOutputRegressor
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from piano_assets.models.relevance import RelevanceKernelRidge
@@ -137,6 +138,9 @@ def gradient_boosting(
     return _pipeline([], MultiOutputRegressor(booster))
 
 
+WEIGHTS = "regress__sample_weight"
+"""The argument of a pipeline's `fit` by which clips count differently."""
+
 REGRESSORS: dict[str, Callable[..., Pipeline]] = {
     "ridge": ridge,
     "kernel_ridge": kernel_ridge,
@@ -187,16 +191,20 @@ class TopFeatures(TransformerMixin, BaseEstimator):
         return X[:, self.columns_]
 
 
-def build(name: str, settings: Mapping[str, Any], seed: int, top_k: int = 0) -> Pipeline:
+def build(name: str, settings: Mapping[str, Any], seed: int, top_k: int = 0, label_rank: int = 0) -> Pipeline:
     """An unfitted pipeline of a registered regressor; `settings` override its defaults.
 
-    `top_k` first selects so many features, where it is not 0.
+    `top_k` first selects so many features, where it is not 0; `label_rank` has so many principal components of the
+    labels learned.
 
     Raises:
         ValueError: an unknown regressor or setting, or an illegal value.
     """
     check_settings(name, settings)
     pipeline = REGRESSORS[name](seed, **settings)
+    if label_rank:
+        components = PCA(label_rank, svd_solver="full")
+        pipeline.named_steps["regress"].transformer = make_pipeline(StandardScaler(), components, StandardScaler())
     return Pipeline([("select", TopFeatures(top_k, seed)), *pipeline.steps]) if top_k else pipeline
 
 

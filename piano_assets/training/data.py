@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from piano_assets.catalogue.trial import Trial
+from piano_assets.catalogue.trial import Tabular, Trial
+from piano_assets.corpus.rater_bias import Votes
 from piano_assets.dimensions import NAMES
 from piano_assets.store.parts import Part, Store, digest
 from piano_assets.versions import CODE_VERSION
@@ -52,7 +53,8 @@ class TrialData:
     errors: (n, 19) standard errors of the targets, NaN likewise; roles: (repeat, fold) -> (n,) text;
     features: (n, n_features) or None, NaN where undefined; sequence: what runs in time, or None;
     sound: the samples of the same clips in the same frames, where tempo and pitch are bent; variants: the sequence as
-    played faster, slower, higher or lower, where notes are altered and rendered again.
+    played faster, slower, higher or lower, where notes are altered and rendered again; votes: of single listeners,
+    where their biases are to be removed.
     """
 
     clips: np.ndarray
@@ -64,6 +66,7 @@ class TrialData:
     sequence: "Frames | None" = None
     sound: "Frames | None" = None
     variants: "tuple[Frames, ...]" = ()
+    votes: Votes | None = None
 
     @property
     def labelled(self) -> np.ndarray:
@@ -83,6 +86,8 @@ class TrialData:
 def part_names(trial: Trial) -> list[tuple[str, str]]:
     """(table, name) of exactly the parts that decide what the trial learns (`leaks` only decides whether it may)."""
     names = [("clips", "all"), ("labels", trial.label_rule), ("splits", trial.split)]
+    if isinstance(trial.model, Tabular) and trial.model.unbiased_labels:
+        names.append(("ratings", "all"))
     if trial.inputs.features:
         from piano_assets.features.sets import SOURCES
 
@@ -126,6 +131,8 @@ def load(trial: Trial, store: Store) -> TrialData:
     inputs: dict[str, Any] = {}
     if trial.inputs.features:
         inputs |= _features(trial, store, clips)
+    if isinstance(trial.model, Tabular) and trial.model.unbiased_labels:
+        inputs["votes"] = Votes.of(store.read("ratings", "all"), clips)
     if trial.inputs.sequence:
         first, *others = (_frames(name, store, clips) for name in sequence_names(trial))
         inputs["sequence"] = first

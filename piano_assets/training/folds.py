@@ -15,6 +15,7 @@ import pandas as pd
 from piano_assets.catalogue.trial import Tabular, Trial
 from piano_assets.dimensions import N_DIMENSIONS, NAMES
 from piano_assets.training.data import TrialData
+from piano_assets.training.lesson import lesson
 from piano_assets.training.members import FIXED, TUNED, Track, random_seed, require_rows, rows_of, search_points
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
     """
     import joblib
 
-    from piano_assets.models.tabular import build
+    from piano_assets.models.tabular import WEIGHTS, build
     from piano_assets.training.loop import mean_r
 
     assert data.features is not None
@@ -65,10 +66,12 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
             dict(point.model.settings),
             random_seed(seed, fold, "fit"),
             point.inputs.top_k,
+            point.model.label_rank,
         )
+        targets, weights = lesson(point.model, data, rows)
         # Threads share the work, not the result: every tree and booster has its own seed.
         with joblib.parallel_config(backend="threading", n_jobs=threads or joblib.cpu_count()):
-            return model.fit(data.features[rows], data.targets[rows])
+            return model.fit(data.features[rows], targets, **({} if weights is None else {WEIGHTS: weights}))
 
     members, tables = [], []
     valid_pred: dict[str | None, np.ndarray] = {}
