@@ -98,6 +98,8 @@ PROCEDURE = Comparison(
 )
 
 _KERNEL_RIDGE = {"model.regressor": "kernel_ridge"}
+_LISTENER = {"model.regressor": "relevance_kernel_ridge", "inputs.features": "all_music"}
+_BOOSTING = {"model.regressor": "gradient_boosting", "inputs.features": "all_music"}
 _PROTOCOLS = ("percepiano_performer", "performer", "founding")
 
 LITERATURE = Comparison(
@@ -109,6 +111,11 @@ LITERATURE = Comparison(
         **{split: {"split": split} for split in _PROTOCOLS},
         "excerpt_kernel_ridge": _KERNEL_RIDGE,
         **{f"{split}_kernel_ridge": {"split": split, **_KERNEL_RIDGE} for split in _PROTOCOLS},
+        **{f"{split}_listener": {"split": split, **_LISTENER} for split in ("excerpt", *_PROTOCOLS)},
+        **{f"{split}_boosting": {"split": split, **_BOOSTING} for split in ("excerpt", *_PROTOCOLS)},
+        # The performer's protocol is also run as ours are: clean labels, folds pooled.
+        "performer_clean_listener": {"split": "performer", "label_rule": "clean", **_LISTENER},
+        "performer_clean_boosting": {"split": "performer", "label_rule": "clean", **_BOOSTING},
     },
     budget_note=TABULAR,
     tested=False,

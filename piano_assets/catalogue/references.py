@@ -22,6 +22,7 @@ def _grid(setting: str, *values: float) -> Search:
 TABULAR_SEARCH: dict[str, Search] = {
     "ridge": _grid("alpha", 300.0, 1000.0, 3000.0, 10000.0),
     "kernel_ridge": _grid("alpha", 0.1, 0.3, 1.0, 3.0),
+    "relevance_kernel_ridge": _grid("alpha", 0.15, 0.3, 0.6, 1.2),
     "random_forest": _grid("min_samples_leaf", 2, 3, 5, 10),
     "random_forest_founding": _grid("max_features", 0.1, 0.2, 0.4, 1.0),
     "extra_trees": _grid("min_samples_leaf", 1, 2, 4, 8),
@@ -37,6 +38,12 @@ AST = Trial(
 )
 FOREST = Trial(model=Tabular(), inputs=Inputs(features="all_traditional"), search=TABULAR_SEARCH[Tabular().regressor])
 
+LISTENER = Trial(
+    model=Tabular(regressor="relevance_kernel_ridge"),
+    inputs=Inputs(features="all_music"),
+    search=TABULAR_SEARCH["relevance_kernel_ridge"],
+)
+
 REFERENCES: dict[str, Trial] = {
     "ast.reference": AST,
     "forest.reference": FOREST,
@@ -44,6 +51,8 @@ REFERENCES: dict[str, Trial] = {
     "family.reference": vary(FOREST, {"inputs.features": "symbolic"}),
     "augmentation.reference": dataclasses.replace(AST, augmentation=Augmentation(spec_augment=0.5, mixup=0.3)),
     "regularisation.reference": vary(AST, {"model.dropout": 0.1}),
+    "listener.reference": LISTENER,
+    "candidate.reference": vary(LISTENER, {"split": "nested"}),
     "procedure.reference": vary(FOREST, {"inputs.features": "symbolic", "split": "nested"}),
     "literature.reference": Trial(
         model=Tabular(regressor="extra_trees"),

@@ -38,6 +38,9 @@ FEATURE_SETS: dict[str, Callable[[str, str], bool]] = {
     "symbolic_music": lambda source, feature: source in FROM_NOTES,
     "all": lambda source, feature: source in ("audio", "symbolic"),
     "all_music": lambda source, feature: source in ("audio", *FROM_NOTES),
+    "all_music_absolute": lambda source, feature: (
+        source in ("audio", *FROM_NOTES) and not feature.endswith(RELATIVE_SUFFIX)
+    ),
 }
 """Set -> does it hold the feature of this (source, name)? `all_traditional` has 65 features."""
 
@@ -57,6 +60,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "symbolic_music": FROM_NOTES,
     "all": ("audio", "symbolic"),
     "all_music": ("audio", *FROM_NOTES),
+    "all_music_absolute": ("audio", *FROM_NOTES),
 }
 
 

@@ -50,6 +50,7 @@ def test_counts_and_members_of_the_sets(traditional):
         "symbolic_music": 4,
         "all": 68,
         "all_music": 69,
+        "all_music_absolute": 68,
     }
     assert {name: set(sets.REQUIRED[name]) for name in sets.REQUIRED} == {
         name: set(design_matrix(frame, name, ["a"])[1]) for name in sets.REQUIRED

@@ -1,0 +1,50 @@
+"""E. The best listener: what each of its ingredients brings, and the candidates among which a procedure chooses."""
+
+from typing import Any
+
+from piano_assets.catalogue.comparison import TABULAR, Comparison
+from piano_assets.catalogue.references import TABULAR_SEARCH
+
+
+def _regressor(name: str) -> dict[str, Any]:
+    return {"model.regressor": name, "search": TABULAR_SEARCH[name]}
+
+
+INGREDIENT = Comparison(
+    "ingredient",
+    "The best single model owes its lead to features of the music and to weighting by relevance; how labels are "
+    "cleaned and weighted matters little.",
+    "listener.reference",
+    {
+        "all": {},
+        "without_music": {"inputs.features": "all"},
+        "without_sound": {"inputs.features": "symbolic_music"},
+        "without_music_and_sound": {"inputs.features": "symbolic"},
+        "without_deadpan": {"inputs.features": "all_music_absolute"},
+        "without_relevance": _regressor("kernel_ridge"),
+        "gradient_boosting": _regressor("gradient_boosting"),
+        "extra_trees": _regressor("extra_trees"),
+        "ridge": _regressor("ridge"),
+        "unbiased_labels": {"model.unbiased_labels": True},
+        "error_weights": {"model.error_weights": True},
+        **{f"label_rank_{k}": {"model.label_rank": k} for k in (5, 10)},
+    },
+    budget_note=TABULAR,
+)
+
+CANDIDATE = Comparison(
+    "candidate",
+    "With search inside, the families that the best listener is mixed from keep their order.",
+    "candidate.reference",
+    {
+        "relevance": {},
+        "unbiased": {"model.unbiased_labels": True},
+        "gradient_boosting": _regressor("gradient_boosting"),
+        "extra_trees": _regressor("extra_trees"),
+        "kernel_ridge": _regressor("kernel_ridge"),
+    },
+    budget_note="Each point of the search on 4 inner folds of each fold: an hour on two cores. Five seeds, each "
+    "with its repeat of the split.",
+)
+
+COMPARISONS = (INGREDIENT, CANDIDATE)
