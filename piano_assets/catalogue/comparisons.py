@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from piano_assets.catalogue import architecture, comparison, data, features, listener, training
+from piano_assets.catalogue import architecture, comparison, data, ensembles, features, listener, training
 from piano_assets.catalogue.comparison import Comparison
 from piano_assets.catalogue.references import REFERENCES
 from piano_assets.catalogue.trial import BUDGETS, Trial, differences
@@ -21,6 +21,7 @@ COMPARISONS: tuple[Comparison, ...] = (
     *features.COMPARISONS,
     *training.COMPARISONS,
     *listener.COMPARISONS,
+    *ensembles.COMPARISONS,
 )
 TABULAR_BUDGETS = ("full", "smoke")
 """Budgets that a tabular model knows: it is cheap enough to stand beside reduced networks at `full`."""
@@ -99,7 +100,7 @@ def at_budget(config: str, trial: Trial, budget: str) -> tuple[str, Trial]:
 @cache
 def built_in() -> Catalogue:
     """The catalogue without users' comparisons."""
-    return Catalogue(REFERENCES, COMPARISONS)
+    return Catalogue(REFERENCES | ensembles.REFERENCES, COMPARISONS)
 
 
 def catalogue() -> dict[str, Trial]:

@@ -116,6 +116,8 @@ def result_parts(store: Store) -> dict[str, list[Part]]:
     What was predicted of altered clips is left out (`probe_parts`): no score is made of it.
     """
     found = {table: list(store.parts(table)) for table in TABLES if table not in TRIAL_TABLES}
+    # Features of altered clips are for training and prediction; nobody looks at them.
+    found["features"] = [part for part in found["features"] if "+" not in part.name]
     found |= {table: probe_parts(store, table) for table in PROBED}
     found |= current_parts(store, planner.owed(store))
     found["predictions"] += [p for p in store.parts("predictions") if p.name.startswith(MADE_OF_OTHERS)]

@@ -11,7 +11,7 @@ from piano_assets.defs.current import current_parts
 from piano_assets.defs.data import PianoData, result, spec
 from piano_assets.defs.planner import known, owed
 from piano_assets.ensembles.procedures import PROCEDURES
-from piano_assets.ensembles.recipes import RECIPES
+from piano_assets.ensembles.recipes import PREFIX, RECIPES, combined
 from piano_assets.store.parts import Part, Store, read_part
 
 GROUP = "ensembles"
@@ -86,26 +86,29 @@ ENSEMBLE_PARTITIONS = dg.StaticPartitionsDefinition(list(RECIPES))
             name="ensembles",
             description="Combined predictions of several arms, by recipe; nothing is retrained.",
             group=GROUP,
-            deps=["predictions"],
+            deps=["predictions", "labels"],
         ),
-        spec("ensemble_weights", group=GROUP, deps=["predictions"]),
+        spec("ensemble_weights", group=GROUP, deps=["predictions", "labels"]),
     ],
     partitions_def=ENSEMBLE_PARTITIONS,
     name="ensembles",
 )
 def ensembles(context: dg.AssetExecutionContext, piano: PianoData):
     """Combine stored predictions by a recipe; nothing is retrained."""
-    from piano_assets.ensembles.combine import mean_of_members
-
     store, recipe = piano.store(), RECIPES[context.partition_key]
-    name, place = f"ensemble.{context.partition_key}", f"ensembles/{context.partition_key}"
+    name, place = f"{PREFIX}{context.partition_key}", f"ensembles/{context.partition_key}"
     parts = predictions_of(store, recipe.members, name)
-    wanted = key("ensemble", recipe.members, recipe.combine, [p.content_hash for ps in parts.values() for p in ps])
+    rule = known(store).trials[recipe.members[0]].label_rule
+    # What makes another result: labels teach weights, and only those.
+    more = [] if recipe.combine == "mean" else content(store, ("labels", rule))
+    more += [str(x) for x in (recipe.split, recipe.seeds) if x]
+    hashes = [p.content_hash for ps in parts.values() for p in ps]
+    wanted = key("ensemble", recipe.members, recipe.combine, hashes, *more)
     found = store.part("predictions", place, key=wanted)
     made = found is None
     if found is None:
         members = {m: pd.concat([read_part(p).to_pandas() for p in ps]) for m, ps in parts.items()}
-        predictions, weights = mean_of_members(name, members)
+        predictions, weights = combined(name, recipe, members, store.read("labels", rule))
         store.write("ensemble_weights", weights, key=wanted, name=place)
         found = store.write("predictions", predictions, key=wanted, name=place)
     yield result(found, made, "ensembles", members=list(recipe.members))

@@ -14,7 +14,7 @@ from piano_assets.features import note_events
 from piano_assets.features.spectrogram_specs import SPECTROGRAMS
 from piano_assets.features.spectrograms import spectrogram_file
 from piano_assets.store.parts import Store
-from piano_assets.training.data import SYMBOLIC_RENDERING, sequence_names
+from piano_assets.training.data import SYMBOLIC_RENDERING, VIEWED, feature_variants, sequence_names
 
 GROUP = "features"
 
@@ -107,6 +107,35 @@ def sound_files(store: Store, rendering: str) -> dict[str, Path]:
     """Path of each clip's audio file, relative to the corpus folder, by clip."""
     rows = store.read("audio", rendering)
     return {clip: Path(path) for clip, path in zip(rows["clip"], rows["path"], strict=True)}
+
+
+def make_feature_variant(
+    store: Store, variant: str, told: Callable[[str], Callable[[int, int], None]]
+) -> tuple[str, bool]:
+    """Make sure that the note-level features of every clip's variant stand: (name of the part, whether it was made).
+
+    Deadpan renditions are altered with the others, so that what is relative to them stays so.
+    """
+    from piano_assets.corpus.performance import performances as assemble
+    from piano_assets.features.symbolic import symbolic_feature_table
+    from piano_assets.features.variants import altered
+
+    name = f"{VIEWED}+{variant}"
+
+    def make() -> pd.DataFrame:
+        played = assemble(store.read("notes", "all"), store.read("controls", "all"))
+        played = {clip: altered(performance, variant) for clip, performance in played.items()}
+        table = symbolic_feature_table(played, store.read("clips", "all"), told(f"features of {variant}"))
+        return table.assign(rendering=f"{SYMBOLIC_RENDERING}+{variant}")
+
+    wanted = key("symbolic", variant, *content(store, ("notes", "all"), ("controls", "all"), ("clips", "all")))
+    part, made = store.ensure("features", name, wanted, make)
+    return part.name, made
+
+
+def feature_variants_of(trials: Iterable[Trial]) -> list[str]:
+    """Variants of clips whose features the trials read."""
+    return list(dict.fromkeys(variant for trial in trials for variant in feature_variants(trial)))
 
 
 def sequences_of(trials: Iterable[Trial]) -> list[str]:

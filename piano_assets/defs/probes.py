@@ -33,6 +33,10 @@ DESCRIPTIONS: dict[str, str] = {
 }
 
 
+OF_PREDICTIONS = ("error_analysis", "learning_curves")
+"""Diagnostics that ask no model: they look at what is stored, or train anew."""
+
+
 class Sample(dg.Config):
     """How many test clips are probed, spread over clusters; 0 for all."""
 
@@ -85,6 +89,8 @@ def tuning_of(trial: Trial) -> str:
 
 def applicable(name: str, trial: Trial) -> str | None:
     """Why a probe cannot be asked of a trial; None where it can."""
+    if trial.several and name not in (*CROSS, *OF_PREDICTIONS):
+        return "its predictions are of several networks or views together; ask the trial that has one"
     if name in DIAGNOSTICS:
         return DIAGNOSTICS[name].why_not(trial)
     if name in CROSS:

@@ -13,7 +13,7 @@ import dagster as dg
 
 from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console, progress
 from piano_assets.defs.executors import batch_cpus, ray_tags
-from piano_assets.defs.features import make_sequence, sequences_of
+from piano_assets.defs.features import feature_variants_of, make_feature_variant, make_sequence, sequences_of
 from piano_assets.defs.planner import SEEDS, Task, missing, tasks_of
 from piano_assets.store.parts import Part, Store
 from piano_assets.training.data import device_class
@@ -59,6 +59,8 @@ def train(
     todo = missing(store, tasks)
     for name in sequences_of(task.trial for task in todo):
         make_sequence(store, name, piano.renderings, lambda what: progress(context, what))
+    for variant in feature_variants_of(task.trial for task in todo):
+        make_feature_variant(store, variant, lambda what: progress(context, what))
     of = {(t.config, t.seed): t for t in tasks}
     cuda = torch.cuda.is_available() and any(t.trial.optimisation is not None for t in todo)
     cpus = batch_cpus()

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from piano_assets.dimensions import NAMES
 from piano_assets.ensembles.combine import EnsembleError
+from piano_assets.ensembles.inner import folds_of, long
 from piano_assets.metrics.regression import pearson
 from piano_assets.schemas import TABLES
 
@@ -85,39 +85,12 @@ def run_procedure(
         raise EnsembleError(f"{subject}: rule={procedure.rule!r} must be one of {tuple(RULES)}")
     if len(candidates) < 2 or set(candidates) != set(procedure.candidates):
         raise EnsembleError(f"{subject} chooses among {procedure.candidates}, at least two (has {tuple(candidates)})")
-    if labels["rule"].nunique() != 1:
-        raise EnsembleError(f"{subject}: labels must be of one rule (have {sorted(set(labels['rule']))})")
-    kept = {config: _kept(candidates[config]) for config in procedure.candidates}
-    splits = {config: tuple(rows["split"].unique()) for config, rows in kept.items()}
-    if len(set(splits.values())) != 1 or len(next(iter(splits.values()))) != 1:
-        raise EnsembleError(f"{subject}: candidates must share one split (have {splits})")
-    outer = {
-        c: _wide(subject, c, rows[(rows["role"] == "test") & rows["inner_fold"].isna()]) for c, rows in kept.items()
-    }
-    inner = {
-        c: _wide(subject, c, rows[(rows["role"] == "valid") & rows["inner_fold"].notna()]) for c, rows in kept.items()
-    }
-    repeats = sorted(set.intersection(*({r for r, _ in folds} for folds in outer.values())))
-    if not repeats:
-        raise EnsembleError(f"{subject}: no repeat that all candidates have ({procedure.candidates})")
-    target = labels.pivot(index="clip", columns="dimension", values="value").reindex(columns=list(NAMES)).dropna()
+    split, folds = folds_of(subject, {config: candidates[config] for config in procedure.candidates}, labels)
     taken, chosen = [], []
-    for where in sorted({fold for folds in outer.values() for fold in folds if fold[0] in repeats}):
-        seen = _shared(subject, where, inner, "inner")
-        tested = _shared(subject, where, outer, "test")
-        clips, learnt = next(iter(tested.values())).index, next(iter(seen.values())).index
-        if len(clips.intersection(learnt)):
-            raise EnsembleError(
-                f"{subject}: {len(clips.intersection(learnt))} inner predictions of repeat {where[0]}, fold {where[1]} "
-                f"are of clips that it tests, first {clips.intersection(learnt)[0]!r}"
-            )
-        labelled = learnt.intersection(target.index)
-        choice = RULES[procedure.rule](
-            {c: wide.loc[labelled].to_numpy(np.float64) for c, wide in seen.items()}, target.loc[labelled].to_numpy()
-        )
-        chosen.append((*where, choice))
-        taken.append(_long(tested[choice]).assign(repeat=where[0], fold=where[1]))
-    split = next(iter(splits.values()))[0]
+    for fold in folds:
+        choice = RULES[procedure.rule](fold.seen, fold.target)
+        chosen.append((fold.repeat, fold.fold, choice))
+        taken.append(long(fold.tested[choice]).assign(repeat=fold.repeat, fold=fold.fold))
     predictions = pd.concat(taken, ignore_index=True).assign(
         subject=subject, split=split, inner_fold=None, role="test", condition="clean", tuning="tuned", std=np.nan
     )
@@ -126,56 +99,3 @@ def run_procedure(
     )
     columns = list(TABLES["predictions"].columns), list(TABLES["ensemble_weights"].columns)
     return predictions[columns[0]].astype({"value": "float32", "std": "float32"}), weights[columns[1]]
-
-
-def _kept(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = rows[rows["condition"] == "clean"]
-    tuned = rows[rows["tuning"] == "tuned"]
-    return tuned if len(tuned) else rows
-
-
-Folds = dict[tuple[int, int], pd.DataFrame]
-
-
-def _wide(subject: str, config: str, rows: pd.DataFrame) -> Folds:
-    """(repeat, fold) -> predictions, one row a clip (sorted), one column a dimension."""
-    key = ["repeat", "fold", "clip", "dimension"]
-    if rows.duplicated(key).any():
-        first = rows[rows.duplicated(key)].iloc[0]
-        raise EnsembleError(
-            f"{subject}: {config} predicts clip {first['clip']!r} twice in repeat {first['repeat']}, "
-            f"fold {first['fold']}"
-        )
-    wide = rows.astype({"dimension": object, "clip": object}).pivot(
-        index=["repeat", "fold", "clip"], columns="dimension", values="value"
-    )
-    wide = wide.reindex(columns=list(NAMES)).sort_index()
-    folds = wide.groupby(level=["repeat", "fold"])
-    return {(int(repeat), int(fold)): of.droplevel(["repeat", "fold"]) for (repeat, fold), of in folds}
-
-
-def _shared(subject: str, where: tuple[int, int], of: Mapping[str, Folds], kind: str) -> dict[str, pd.DataFrame]:
-    """Each candidate's predictions in one fold, refused unless all have the same clips, complete."""
-    told = f"repeat {where[0]}, fold {where[1]}"
-    absent = [config for config, folds in of.items() if where not in folds]
-    if absent:
-        raise EnsembleError(f"{subject}: no {kind} predictions of {', '.join(absent)} in {told}")
-    found = {config: folds[where] for config, folds in of.items()}
-    first = next(iter(found.values())).index
-    for config, wide in found.items():
-        if not wide.index.equals(first) or wide.isna().any(axis=None):
-            raise EnsembleError(
-                f"{subject}: {kind} predictions of {config} in {told} must be of the clips of the others, on all "
-                f"dimensions ({len(wide.dropna())} clips against {len(first)})"
-            )
-    return found
-
-
-def _long(wide: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "clip": np.repeat(wide.index.to_numpy(object), len(NAMES)),
-            "dimension": np.tile(np.array(NAMES, dtype=object), len(wide)),
-            "value": wide.to_numpy().ravel(),
-        }
-    )

@@ -7,7 +7,7 @@ users' trials call this.
 from collections.abc import Iterable
 
 from piano_assets.catalogue.trial import BUDGETS, Encoder, IllegalTrial, Tabular, Trial
-from piano_assets.training.data import WAVEFORM
+from piano_assets.training.data import WAVEFORM, feature_variants
 from piano_assets.training.members import search_points
 from piano_assets.training.stacks import stack_key
 
@@ -30,6 +30,7 @@ def check(trial: Trial) -> None:
         from piano_assets.features.spectrogram_specs import SPECTROGRAMS
 
         _named("inputs.spectrogram", trial.inputs.spectrogram, [s for s in SPECTROGRAMS if s != WAVEFORM])
+    _check_views(trial)
     from piano_assets.corpus.rendering.registry import RENDERERS
 
     _named("inputs.rendering", trial.inputs.rendering, RENDERERS)
@@ -103,7 +104,8 @@ def _check_augmentation(trial: Trial) -> None:
     bent = trial.augmentation
     spectrogram = trial.inputs.spectrogram
     for name in ("spec_augment", "cutmix", "time_stretch", "pitch_shift"):
-        if getattr(bent, name) and not spectrogram:
+        again = bent.rerender and trial.inputs.sequence is None and name in ("time_stretch", "pitch_shift")
+        if getattr(bent, name) and not (spectrogram or again):
             raise IllegalTrial(f"augmentation.{name}={getattr(bent, name)} needs a spectrogram (is None)")
     for name in ("mixup", "c_mixup"):
         if getattr(bent, name) and trial.inputs.features:
@@ -119,6 +121,20 @@ def _check_augmentation(trial: Trial) -> None:
             )
     if bent.c_mixup and bent.mixup:
         raise IllegalTrial(f"augmentation: mixup={bent.mixup} and c_mixup={bent.c_mixup} choose partners differently")
+
+
+def _check_views(trial: Trial) -> None:
+    """Features of altered clips are those of notes: nothing else may be heard."""
+    from piano_assets.features.sets import SOURCES
+
+    variants = feature_variants(trial)
+    sources = SOURCES.get(str(trial.inputs.features), ("audio",))
+    if variants and (trial.inputs.sequence or sources != ("symbolic",)):
+        heard = trial.inputs.sequence or trial.inputs.features
+        raise IllegalTrial(
+            f"features are computed again of {', '.join(variants)} where nothing but features of notes is heard, "
+            f"not {heard!r} (inputs.views={trial.inputs.views}, augmentation.rerender={trial.augmentation.rerender})"
+        )
 
 
 def _named(field: str, value: str, known: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ No torch here: the planner asks these questions in processes that never train.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ PUBLISHED = ("predictions", "history", "members")
 """Tables in which every finished partition has a part of its own, beside `runs`."""
 DEVICES = ("cuda", "cpu")
 SYMBOLIC_RENDERING = "midi"
+VIEWED = "symbolic"
+"""The features that are computed of altered clips too, in parts `symbolic+<variant>`."""
 WAVEFORM = "waveform"
 
 
@@ -53,8 +55,8 @@ class TrialData:
     errors: (n, 19) standard errors of the targets, NaN likewise; roles: (repeat, fold) -> (n,) text;
     features: (n, n_features) or None, NaN where undefined; sequence: what runs in time, or None;
     sound: the samples of the same clips in the same frames, where tempo and pitch are bent; variants: the sequence as
-    played faster, slower, higher or lower, where notes are altered and rendered again; votes: of single listeners,
-    where their biases are to be removed.
+    played faster, slower, higher or lower, where notes are altered and rendered again; views: the features of clips so
+    altered, by the variant's name; votes: of single listeners, where their biases are to be removed.
     """
 
     clips: np.ndarray
@@ -67,6 +69,11 @@ class TrialData:
     sound: "Frames | None" = None
     variants: "tuple[Frames, ...]" = ()
     votes: Votes | None = None
+    views: "Mapping[str, np.ndarray]" = field(default_factory=dict)
+
+    def seen(self, trial: Trial) -> "list[np.ndarray | None]":
+        """The features over which a trial's predictions are means: as they are, then its views."""
+        return [self.features, *(self.views[v] for v in views_of(trial))]
 
     @property
     def labelled(self) -> np.ndarray:
@@ -93,7 +100,27 @@ def part_names(trial: Trial) -> list[tuple[str, str]]:
 
         of = {"symbolic": "symbolic", "music": "music", "audio": f"audio.{trial.inputs.rendering}"}
         names += [("features", of[source]) for source in SOURCES.get(trial.inputs.features, ("audio",))]
+    names += [("features", f"{VIEWED}+{variant}") for variant in feature_variants(trial)]
     return names + [("spectrograms", name) for name in sequence_names(trial)]
+
+
+def views_of(trial: Trial) -> tuple[str, ...]:
+    """Variants over which the trial's predictions are means, beside the clip as it is."""
+    most = trial.inputs.views
+    return tuple(f"shift{k:+d}" for k in range(-most, most + 1) if k)
+
+
+def trained_variants(trial: Trial) -> tuple[str, ...]:
+    """Variants of whose features the trial learns, beside the clip's own: where it hears nothing but features."""
+    from piano_assets.features.variants import variants
+
+    bent = trial.augmentation
+    return variants(bent.time_stretch, bent.pitch_shift) if bent.rerender and trial.inputs.sequence is None else ()
+
+
+def feature_variants(trial: Trial) -> tuple[str, ...]:
+    """Variants of clips whose features the trial reads."""
+    return tuple(dict.fromkeys((*views_of(trial), *trained_variants(trial))))
 
 
 def sequence_names(trial: Trial) -> list[str]:
@@ -131,6 +158,7 @@ def load(trial: Trial, store: Store) -> TrialData:
     inputs: dict[str, Any] = {}
     if trial.inputs.features:
         inputs |= _features(trial, store, clips)
+        inputs["views"] = {v: _view(trial, v, store, clips) for v in feature_variants(trial)}
     if isinstance(trial.model, Tabular) and trial.model.unbiased_labels:
         inputs["votes"] = Votes.of(store.read("ratings", "all"), clips)
     if trial.inputs.sequence:
@@ -295,9 +323,19 @@ def _roles(splits: pd.DataFrame, clips: np.ndarray, name: str) -> dict[tuple[int
 def _features(trial: Trial, store: Store, clips: np.ndarray) -> dict[str, Any]:
     from piano_assets.features.sets import design_matrix
 
-    long = pd.concat([store.read(t, n) for t, n in part_names(trial) if t == "features"], ignore_index=True)
+    parts = [n for t, n in part_names(trial) if t == "features" and "+" not in n]
+    long = pd.concat([store.read("features", n) for n in parts], ignore_index=True)
     matrix, names = design_matrix(long, str(trial.inputs.features), list(clips), trial.inputs.rendering)
     return {"features": np.asarray(matrix, np.float64), "feature_names": tuple(names)}
+
+
+def _view(trial: Trial, variant: str, store: Store, clips: np.ndarray) -> np.ndarray:
+    """The trial's features of a variant of every clip."""
+    from piano_assets.features.sets import design_matrix
+
+    # They have a rendering of their own, so that nobody takes them for the clips' own.
+    long = store.read("features", f"{VIEWED}+{variant}").assign(rendering=SYMBOLIC_RENDERING)
+    return np.asarray(design_matrix(long, str(trial.inputs.features), list(clips))[0], np.float64)
 
 
 def _frames(name: str, store: Store, clips: np.ndarray) -> Frames:

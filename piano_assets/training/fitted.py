@@ -34,8 +34,8 @@ class NotFitted(FileNotFoundError):
 class FittedFold:
     """The model of one fold, and the rows of `TrialData` that it was fitted on, stopped by and is tested on.
 
-    columns: the features that it reads; network: on its device, None for a tabular model; regressor: None for a
-    network; precision: in which a network predicts.
+    columns: the features that it reads; network: on its device, None for a tabular model, with as many members as
+    `weights`; regressor: None for a network; precision: in which a network predicts.
     """
 
     trial: Trial
@@ -47,25 +47,33 @@ class FittedFold:
     network: "Network | None" = None
     regressor: Any = None
     precision: str = "float32"
+    weights: tuple[float, ...] = (1.0,)
 
     def predict(self, data: TrialData, rows: np.ndarray) -> np.ndarray:
-        """Predictions (n_rows, 19) on the 0..1 scale of the clips at `rows` of `data`, whole clips in windows."""
+        """Predictions (n_rows, 19) on the 0..1 scale of the clips at `rows` of `data`, whole clips in windows.
+
+        Where the trial's predictions are means over views, or of several networks, these are too.
+        """
+        return np.mean([self._predict(data, x, rows) for x in data.seen(self.trial)], axis=0)
+
+    def _predict(self, data: TrialData, table: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
         if self.network is None:
-            assert data.features is not None
-            return np.asarray(self.regressor.predict(data.features[rows]), np.float64)
+            assert table is not None
+            return np.asarray(self.regressor.predict(table[rows]), np.float64)
         import torch
 
         from piano_assets.training.loop import predict
         from piano_assets.training.material import Material
 
         device = str(self.network.target_mean.device)
-        features = None
-        if data.features is not None:
-            heard = torch.from_numpy(data.features[None, :, self.columns]).float().to(device)
-            features = self.network.standardise_features(heard)
+        features, members = None, len(self.weights)
+        if table is not None:
+            heard = torch.from_numpy(table[None, :, self.columns]).float().to(device)
+            features = self.network.standardise_features(heard.expand(members, -1, -1))
         material = Material(data, self.trial, device)
-        (pred,) = predict(self.network, material, features, [rows], self.precision)
-        return pred.double().cpu().numpy()
+        preds = predict(self.network, material, features, [rows] * members, self.precision)
+        found = np.stack([pred.double().cpu().numpy() for pred in preds])
+        return np.tensordot(self.weights, found, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +133,11 @@ def fitted(store: Store, config: str, trial: Trial, device: str = "cpu") -> Fitt
         for group in groups_of(trial, config, SEED, repeat, data):
             found = restore_network(trial, config, SEED, group.fold, store, precision, trained_on, device)
             sides = {"train": group.train, "valid": group.valid, "test": group.test, "columns": group.columns}
-            folds.append(FittedFold(trial, group.fold, **sides, network=found.network, precision=precision))
+            folds.append(
+                FittedFold(
+                    trial, group.fold, **sides, network=found.network, precision=precision, weights=found.weights
+                )
+            )
     else:
         assert data.features is not None
         columns = np.arange(data.features.shape[1])

@@ -18,7 +18,8 @@ def lesson(model: Tabular, data: TrialData, rows: np.ndarray) -> tuple[np.ndarra
     targets = data.targets[rows]
     if model.unbiased_labels:
         assert data.votes is not None
-        targets = unbiased_labels(data.votes, rows)
+        once, place = np.unique(rows, return_inverse=True)  # a bootstrap sample holds clips several times
+        targets = unbiased_labels(data.votes, once)[place]
     return targets, error_weights(data.errors[rows]) if model.error_weights else None
 
 

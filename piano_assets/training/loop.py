@@ -21,8 +21,8 @@ from piano_assets.models.layers import Noise
 from piano_assets.models.network import Network, Shape, initialise
 from piano_assets.training.adamw import AdamW
 from piano_assets.training.losses import LOSSES
-from piano_assets.training.material import Material
-from piano_assets.training.members import Group, Track, generator, halve, judge, random_seed
+from piano_assets.training.material import VARIANT, Material
+from piano_assets.training.members import Group, Track, cycle_epochs, generator, halve, judge, random_seed
 from piano_assets.training.schedules import SCHEDULES, Progress, beta1
 
 WINDOWS = 64
@@ -63,6 +63,7 @@ def fit(
     resume(network, optimizer, states)
     noise = noise_of(active, device)
     features, labels = material.features(network, active), material.labels(active)
+    versions = material.versions(network, active)
     while active:
         network.train()
         epoch = material.epoch(active)
@@ -74,7 +75,7 @@ def fit(
             clip = epoch.clip[:, step]
             batch = clip, epoch.uniforms[:, step], epoch.touched[:, step]
             frames, mask, target = material.batch(network, active, labels, *batch)
-            heard = None if features is None else features[_rows(clip), clip]
+            heard = None if features is None else heard_of(features, versions, *batch)
             with autocast(precision, device):
                 pred = network(frames, mask, heard, noise)
             loss = losses_of(active, pred, target, material.errors[clip])
@@ -102,6 +103,7 @@ def fit(
                 optimizer.keep(flat, torch.tensor(going, device=device))
                 noise = noise.keep(going)
                 features, labels = None if features is None else features[going], labels[going]
+                versions = None if versions is None else versions[going]
 
 
 def begin(active: Sequence[Track], material: Material) -> Network:
@@ -136,12 +138,24 @@ def rates_of(active: Sequence[Track], steps: int, device: str) -> tuple[Tensor, 
     rates, momenta = np.empty((steps, len(active))), np.empty((steps, len(active)))
     for i, track in enumerate(active):
         how, total = track.optimisation, track.group.budget.epochs * steps
-        seen = tuple(row["valid_r"] for row in track.history)
+        seen, cycle = tuple(row["valid_r"] for row in track.history), cycle_epochs(track.trial)
         for step in range(steps):
-            at = Progress(track.epoch * steps + step, total, round(how.warmup * total), seen)
+            at = Progress(track.epoch * steps + step, total, round(how.warmup * total), seen, cycle * steps)
             rates[step, i] = how.learning_rate * SCHEDULES[how.schedule](at)
             momenta[step, i] = beta1(how.schedule, at)
     return tuple(torch.from_numpy(x).float().to(device) for x in (rates, momenta))  # type: ignore[return-value]
+
+
+def heard_of(features: Tensor, versions: Tensor | None, clip: Tensor, u: Tensor, touched: Tensor) -> Tensor:
+    """Features of a batch (m, b, k): each clip's own, or with equal chance those of one of its variants.
+
+    features: (m, n_clips, k). versions: (m, n_clips, v, k), or None. clip, touched: (m, b). u: (m, b, N_UNIFORMS).
+    """
+    own = features[_rows(clip), clip]
+    if versions is None:
+        return own
+    which = (u[..., VARIANT] * (versions.shape[2] + 1)).long() * touched
+    return torch.where(which[..., None] > 0, versions[_rows(clip), clip, (which - 1).clamp(min=0)], own)
 
 
 def losses_of(active: Sequence[Track], pred: Tensor, target: Tensor, error: Tensor) -> Tensor:

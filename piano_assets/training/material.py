@@ -15,7 +15,7 @@ from piano_assets.catalogue.trial import Augmentation, Trial
 from piano_assets.models.network import Network
 from piano_assets.training import augmentation
 from piano_assets.training.batches import Clips, first_frames, moments, windows
-from piano_assets.training.data import TrialData
+from piano_assets.training.data import TrialData, trained_variants
 from piano_assets.training.members import Group, Track, crop_length, generator
 from piano_assets.training.smoothing import smoothed, spread_smoothed, true_variance
 from piano_assets.training.sound import bent_log_mel, samples_needed
@@ -85,12 +85,21 @@ class Material:
             # A dimension that never varies in training is predicted by its mean; a floor keeps it learnable.
             network.target_std[i] = self.targets[rows].std(0, correction=0).clamp(min=1e-3)
 
-    def features(self, network: Network, tracks: Sequence[Track]) -> Tensor | None:
-        """Every clip's standardised features for every member, (m, n_clips, k); None where none are heard."""
-        if self.data.features is None:
+    def features(self, network: Network, tracks: Sequence[Track], of: np.ndarray | None = None) -> Tensor | None:
+        """Every clip's standardised features for every member, (m, n_clips, k); None where none are heard.
+
+        of: (n_clips, n_features) of the clips as something was done to them, in place of their own.
+        """
+        table = self.data.features if of is None else of
+        if table is None:
             return None
-        raw = np.stack([self.data.features[:, t.group.columns] for t in tracks])
+        raw = np.stack([table[:, t.group.columns] for t in tracks])
         return network.standardise_features(torch.from_numpy(raw).float().to(self.device))
+
+    def versions(self, network: Network, tracks: Sequence[Track]) -> Tensor | None:
+        """The features of every variant that training clips are heard in, (m, n_clips, v, k); None without any."""
+        found = [self.features(network, tracks, self.data.views[v]) for v in trained_variants(tracks[0].trial)]
+        return torch.stack([x for x in found if x is not None], 2) if found else None
 
     def labels(self, tracks: Sequence[Track]) -> Tensor:
         """What each member learns, (m, n_clips, 19): the labels, smoothed where its optimisation says so."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from piano_assets.catalogue.trial import BUDGETS, Budget, Encoder, Optimisation, Trial, vary
+from piano_assets.catalogue.trial import BUDGETS, MOST_SEEDS, Budget, Encoder, Optimisation, Trial, vary
 from piano_assets.store.parts import digest
 from piano_assets.training.data import TrialData
 
@@ -32,6 +32,25 @@ def generator(seed: int, fold: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(random_seed(seed, fold, purpose))
 
 
+def start_of(trial: Trial, seed: int) -> int:
+    """The seed of all streams that a replicate has of its own: initial weights, order of the data, noise."""
+    return seed + MOST_SEEDS * trial.replicate
+
+
+def resampled(trial: Trial, rows: np.ndarray, seed: int, fold: int) -> np.ndarray:
+    """As many rows drawn with replacement, where the trial is of a resample; else `rows` as they are."""
+    if not trial.resample:
+        return rows
+    stream = generator(seed, fold, f"resample {trial.resample}")
+    return rows[torch.randint(len(rows), (len(rows),), generator=stream).sort().values.numpy()]
+
+
+def cycle_epochs(trial: Trial) -> int:
+    """Epochs of a cycle of a trial with snapshots; 0 for one without."""
+    n = _optimisation(trial).snapshots
+    return math.ceil(BUDGETS[trial.budget].epochs / n) if n else 0
+
+
 def search_points(trial: Trial) -> dict[str, Trial]:
     """The grid of a trial's search: label -> trial; empty where nothing is to be searched."""
     if not trial.search or not BUDGETS[trial.budget].searches:
@@ -45,8 +64,9 @@ def search_points(trial: Trial) -> dict[str, Trial]:
 class Group:
     """One fold of one trial and seed: the points of its search, and the rows of `TrialData` that it may see.
 
-    points: label -> trial; own: label of the trial's own values; train, valid: labelled clips; test: all test clips;
-    columns: features it reads; steps, batch_size: of an epoch.
+    seed: of its streams, see `start_of`; points: label -> trial; own: label of the trial's own values; train, valid:
+    labelled clips, those of a resample several times; test: all test clips; columns: features it reads; steps,
+    batch_size: of an epoch.
     """
 
     config: str
@@ -103,7 +123,10 @@ def groups_of(trial: Trial, config: str, seed: int, repeat: int, data: TrialData
         require_rows(trial, fold, train, valid)
         test = data.rows(repeat, fold, "test", labelled=False)
         columns = _columns(trial, data, train, random_seed(seed, fold, "selection"))
-        found.append(Group(config, trial, seed, fold, points or {FIXED: trial}, own, train, valid, test, columns, 0, 0))
+        train, start = resampled(trial, train, seed, fold), start_of(trial, seed)
+        found.append(
+            Group(config, trial, start, fold, points or {FIXED: trial}, own, train, valid, test, columns, 0, 0)
+        )
         if own not in found[-1].points:
             found[-1] = replace(found[-1], points={**points, FIXED: trial})
     # Equal for all folds of a trial, so that they can train as one stack.
@@ -152,7 +175,8 @@ def _optimisation(trial: Trial) -> Optimisation:
 class Track:
     """What one member has lived through: its streams, its curve, its best state, and how it ended (None: it goes on).
 
-    best: a row of `packing.rows`; order: stream of data order, crops and augmentation.
+    best: a row of `packing.rows`; snapshots: such rows, of the end of each cycle; order: stream of data order, crops
+    and augmentation.
     """
 
     group: Group
@@ -164,6 +188,7 @@ class Track:
     best_epoch: int | None = None
     status: str | None = None
     reason: str | None = None
+    snapshots: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def begin(cls, group: Group, label: str) -> "Track":
@@ -198,10 +223,13 @@ def judge(track: Track, row: dict[str, Any], state: Tensor) -> None:
     track.history.append({"epoch": track.epoch, **row})
     if row["valid_r"] > track.best_r:
         track.best_r, track.best_epoch, track.best = row["valid_r"], track.epoch - 1, state.clone()
-    budget = track.group.budget
-    if track.epoch >= budget.epochs:
+    budget, cycle = track.group.budget, cycle_epochs(track.trial)
+    last = track.epoch >= budget.epochs
+    if cycle and (last or track.epoch % cycle == 0):
+        track.snapshots.append(state.clone())
+    if last:
         return track.end("finished")
-    if track.epoch - 1 - (track.best_epoch or 0) >= budget.patience:
+    if not cycle and track.epoch - 1 - (track.best_epoch or 0) >= budget.patience:
         return track.end("stopped_early", f"no better validation r in {budget.patience} epochs")
     return None
 

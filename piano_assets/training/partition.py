@@ -145,6 +145,8 @@ class Partition:
     def keep(self, unit: int, result: FoldResult, feature_names: tuple[str, ...]) -> None:
         """Keep a newly fitted unit on disk; models of inner folds are let go."""
         about = {"trial_key": self.trial.key, "trial": as_dict(self.trial), "fold": unit, "shape": result.shape}
+        if result.weights:
+            about["weights"] = list(result.weights)
         record = {**self.facts, **about, "feature_names": feature_names}
         with_model = self.keeps_models and unit in self.folds
         keep_fold(self.folder(unit), result, record if with_model else None)
@@ -214,7 +216,7 @@ def _tables(
         repeat=np.int32(repeat),
         inner_fold=lambda rows: rows.get("inner_fold"),
         condition="clean",
-        std=np.float32("nan"),
+        std=lambda rows: rows["std"] if "std" in rows else np.float32("nan"),
     )
     keys = {"trial": trial.key, "seed": seed}
     members = [keys | row for r in results.values() for row in r.members]

@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Restored:
-    """A network as it predicted its fold, and what its record says."""
+    """A network as it predicted its fold, and what its record says.
+
+    network: of several members where the trial's predictions are those of several networks; weights: how much each of
+    them counts.
+    """
 
     network: "Network"
     record: dict[str, Any]
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return tuple(self.record.get("weights", (1.0,)))
 
 
 def restore_network(
@@ -40,6 +48,8 @@ def restore_network(
             message gives both values.
         ValueError: its arrays are not those of the trial's network.
     """
+    import torch
+
     from piano_assets.models.network import Network, Shape
     from piano_assets.models.packing import load_rows, row_of
 
@@ -53,6 +63,16 @@ def restore_network(
         seed=seed,
         fold=fold,
     )
-    network = Network(trial.model, Shape(**record["shape"])).to(to or device)
-    load_rows(network, row_of(network, arrays)[None].to(to or device))
+    parts = _parts(arrays) if record.get("weights") else [arrays]
+    network = Network(trial.model, Shape(**record["shape"]), len(parts)).to(to or device)
+    load_rows(network, torch.stack([row_of(network, part) for part in parts]).to(to or device))
     return Restored(network.eval(), record)
+
+
+def _parts(arrays: dict[str, Any]) -> list[dict[str, Any]]:
+    """The arrays of several networks, `<part>.<name>`, network by network in the order of their parts' numbers."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        part, _, own = name.partition(".")
+        found.setdefault(part, {})[own] = array
+    return [found[part] for part in sorted(found, key=lambda part: (len(part), part))]

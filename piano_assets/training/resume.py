@@ -35,6 +35,7 @@ def keep_fold(folder: Path, result: FoldResult, record: dict[str, Any] | None) -
         "n_params": result.n_params,
         "seconds": result.seconds,
         "shape": result.shape,
+        "weights": result.weights,
     }
     with replaced(folder) as temporary:
         result.predictions.to_parquet(temporary / _PREDICTIONS, index=False)
@@ -85,6 +86,7 @@ def save_state(folder: Path, tracks: list[Track], states: dict[int, dict[str, Te
         tensors[f"{i}.order"] = track.order.get_state()
         if track.best is not None:
             tensors[f"{i}.best"] = track.best
+        tensors |= {f"{i}.snapshot.{k}": state for k, state in enumerate(track.snapshots)}
         if track.status is None:
             tensors |= {f"{i}.state.{name}": value for name, value in states[id(track)].items()}
     lived = json.dumps({t.label: {name: getattr(t, name) for name in _LIVED} for t in tracks})
@@ -121,6 +123,8 @@ def load_state(folder: Path, group: Group, device: str) -> tuple[list[Track], di
         track.order.set_state(tensors[f"{i}.order"])
         if f"{i}.best" in tensors:
             track.best = tensors[f"{i}.best"].to(device)
+        n_snapshots = sum(name.startswith(f"{i}.snapshot.") for name in tensors)
+        track.snapshots = [tensors[f"{i}.snapshot.{k}"].to(device) for k in range(n_snapshots)]
         prefix = f"{i}.state."
         mine = {n.removeprefix(prefix): value.to(device) for n, value in tensors.items() if n.startswith(prefix)}
         if mine:

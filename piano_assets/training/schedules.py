@@ -1,6 +1,7 @@
 """Learning-rate schedules: pure functions of where training stands, `schedule(at) -> multiplier` in [0, 1].
 
-All but `cosine` and `one_cycle` begin with a linear warm-up where there is one; those two are defined without.
+All but `cosine`, `cyclic_cosine` and `one_cycle` begin with a linear warm-up where there is one; these are defined
+without.
 """
 
 import math
@@ -23,12 +24,14 @@ BETA1, ONE_CYCLE_BETA1 = 0.9, (0.95, 0.85)
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: steps taken of `total`, steps of warm-up, validation r of each epoch so far."""
+    """Where training stands: steps taken of `total`, steps of warm-up, validation r of each epoch so far, steps of a
+    cycle (0: all of them are one)."""
 
     step: int
     total: int
     warmup: int = 0
     valid_r: tuple[float, ...] = ()
+    cycle: int = 0
 
 
 def constant(at: Progress) -> float:
@@ -46,6 +49,12 @@ def warmup_cosine(at: Progress) -> float:
     if at.step < at.warmup:
         return _warm(at)
     return _half_cosine(1, 0, (at.step - at.warmup) / max(1, at.total - at.warmup))
+
+
+def cyclic_cosine(at: Progress) -> float:
+    """Half a cosine from 1 to 0 in each cycle, without warm-up (Huang et al. 2017, eq. 2, with steps from 0)."""
+    cycle = at.cycle or max(1, at.total)
+    return _half_cosine(1, 0, at.step % cycle / cycle)
 
 
 def step(at: Progress) -> float:
@@ -78,6 +87,7 @@ SCHEDULES: dict[str, Callable[[Progress], float]] = {
     "constant": constant,
     "cosine": cosine,
     "warmup_cosine": warmup_cosine,
+    "cyclic_cosine": cyclic_cosine,
     "step": step,
     "reduce_on_plateau": reduce_on_plateau,
     "one_cycle": one_cycle,

@@ -41,7 +41,7 @@ def stack_key(trial: Trial) -> str:
     bent = trial.augmentation
     reads = (bent.time_stretch, bent.pitch_shift) if bent.rerender else bent.bends_sound
     steps = bent.factor if bent.longer else 1
-    rest = {k: tree[k] for k in ("inputs", "split", "label_rule", "budget")}
+    rest = {k: tree[k] for k in ("inputs", "split", "label_rule", "budget", "rounds", "shrinkage")}
     return digest(model, rest, how.batch_size if how else None, reads, steps)
 
 
@@ -210,6 +210,9 @@ def _fit_stack(groups: list["Group"], work: _Work) -> None:
     from piano_assets.training.folds import fold_result
     from piano_assets.training.loop import fit
 
+    if groups[0].trial.rounds:
+        _boost(groups, work)
+        return
     tracks: list[Track] = []
     saved: dict[int, Any] = {}
     for group in groups:
@@ -239,6 +242,31 @@ def _fit_stack(groups: list["Group"], work: _Work) -> None:
 
     fit(tracks, work.material, precision=work.precision, saved=saved, on_epoch=on_epoch)
     hand_over()
+
+
+def _boost(groups: list["Group"], work: _Work) -> None:
+    """Fit the rounds of each group one after the other; a group that is done is taken out of `groups`."""
+    from piano_assets.training.boosting import boosted
+    from piano_assets.training.material import Material
+
+    for group in list(groups):
+
+        def fit_round(number: int, stage: "Group", data: "TrialData", whole: "Group" = group) -> Any:
+            folder, found = work.folder_of(whole), list[Any]()
+            of_round = replace(
+                work,
+                material=Material(data, stage.trial, work.material.device),
+                folder_of=lambda _: folder.with_name(f"{folder.name}.round{number}"),
+                on_group=lambda _, left: found.append(left),
+                lock=threading.Lock(),
+            )
+            _fit_stack([stage], of_round)
+            return found[0]
+
+        started = time.perf_counter()
+        result = boosted(group, work.material.data, fit_round)
+        work.hand_over(group, replace(result, seconds=time.perf_counter() - started))
+        groups.remove(group)
 
 
 def _size_of(group: "Group", material: "Material") -> tuple[int, int]:

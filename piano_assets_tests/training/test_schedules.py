@@ -68,6 +68,8 @@ PEERS = {
         o, [warm(o), torchs.CosineAnnealingLR(o, TOTAL - WARMUP)], milestones=[WARMUP]
     ),
     "step": stepped,
+    # Without a number of cycles, all steps are one.
+    "cyclic_cosine": lambda o: torchs.CosineAnnealingWarmRestarts(o, TOTAL),
     "one_cycle": lambda o: torchs.OneCycleLR(o, max_lr=1.0, total_steps=TOTAL),
 }
 
@@ -84,6 +86,13 @@ def test_agrees_with_torch(name):
     # torch multiplies its way forward and gathers rounding.
     assert [SCHEDULES[name](a) for a in at] == pytest.approx(rates, rel=1e-9, abs=1e-12)
     assert [beta1(name, a) for a in at] == pytest.approx(momenta, rel=1e-9)
+
+
+@pytest.mark.parametrize("cycle", [1, 7, 10, 50])
+def test_cyclic_cosine_restarts_as_torch_does(cycle):
+    rates, _ = followed(lambda o: torchs.CosineAnnealingWarmRestarts(o, cycle), TOTAL)
+    got = [SCHEDULES["cyclic_cosine"](Progress(step, TOTAL, WARMUP, cycle=cycle)) for step in range(TOTAL)]
+    assert got == pytest.approx(rates, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 4, 10, 41])
