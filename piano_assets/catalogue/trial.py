@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from piano_assets.catalogue.rules import IllegalTrial, conform, require
+from piano_assets.corpus.transcription import TRANSCRIBED
 from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.schemas import RULES
 from piano_assets.store.parts import digest
@@ -102,6 +103,10 @@ class Inputs:
         )
         require(not (self.spectrogram and self.notes), f"inputs: notes beside spectrogram={self.spectrogram!r}")
         require(self.top_k >= 0, f"inputs.top_k={self.top_k} must be >= 0")
+        require(
+            not (self.rendering.startswith(TRANSCRIBED) and self.sequence),
+            f"inputs.rendering={self.rendering!r} has features only, no {self.sequence}",
+        )
         require(not self.top_k or bool(self.features), f"inputs.top_k={self.top_k} selects features: name their set")
 
     @property
