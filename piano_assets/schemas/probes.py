@@ -15,7 +15,7 @@ from piano_assets.schemas.columns import (
 )
 
 ADVERSARIAL, TRANSCRIBED = "adversarial", "transcribed"
-ROBUSTNESS = (*("noise", "tempo", "cross_composer", "cross_performer", "recording_quality", ADVERSARIAL, TRANSCRIBED),)
+ROBUSTNESS = ("noise", "tempo", "cross_composer", "cross_performer", "recording_quality", ADVERSARIAL, TRANSCRIBED)
 DIAGNOSTICS = (
     *("learning_curves", "loss_landscape", "gradients", "attention_rollout", "feature_importance", "error_analysis"),
 )
