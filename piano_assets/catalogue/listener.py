@@ -47,4 +47,23 @@ CANDIDATE = Comparison(
     "with its repeat of the split.",
 )
 
-COMPARISONS = (INGREDIENT, CANDIDATE)
+_RICH, _NOTES = ({"inputs.features": name} for name in ("audio_rich", "symbolic_music_absolute"))
+
+AUDIO_ONLY = Comparison(
+    "audio_only",
+    "Loudness, rhythm and register of the sound say more than the 65 traditional features, without a single note; "
+    "models of notes without the score, which the probe `transcribed` asks of notes that were heard, say more again.",
+    "forest.reference",
+    {
+        "rich_random_forest": _RICH,
+        "rich_kernel_ridge": _RICH | _regressor("kernel_ridge"),
+        "rich_relevance": _RICH | _regressor("relevance_kernel_ridge"),
+        "rich_extra_trees": _RICH | _regressor("extra_trees"),
+        "rich_gradient_boosting": _RICH | _regressor("gradient_boosting"),
+        "notes_relevance": _NOTES | _regressor("relevance_kernel_ridge"),
+        "notes_gradient_boosting": _NOTES | _regressor("gradient_boosting"),
+    },
+    budget_note=TABULAR,
+)
+
+COMPARISONS = (INGREDIENT, CANDIDATE, AUDIO_ONLY)

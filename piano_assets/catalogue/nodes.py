@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from piano_assets.catalogue.rules import conform, require
+from piano_assets.corpus.transcription import TRANSCRIBED
 from piano_assets.dimensions import N_DIMENSIONS
 
 Scalar = str | int | float | bool
@@ -91,6 +92,10 @@ class Inputs:
         )
         require(not (self.spectrogram and self.notes), f"inputs: notes beside spectrogram={self.spectrogram!r}")
         require(self.top_k >= 0, f"inputs.top_k={self.top_k} must be >= 0")
+        require(
+            not (self.rendering.startswith(TRANSCRIBED) and self.sequence),
+            f"inputs.rendering={self.rendering!r} has features only, no {self.sequence}",
+        )
         require(not self.top_k or bool(self.features), f"inputs.top_k={self.top_k} selects features: name their set")
         require(0 <= self.views <= 12, f"inputs.views={self.views} must lie in [0, 12] semitones")
 

@@ -153,7 +153,7 @@ def probe(configs: tuple[str, ...], only: tuple[str, ...], clips: int | None, sh
     failed = []
     for config in configs:
         for name in only or (*ROBUSTNESS, *DIAGNOSTICS):
-            reason = applicable(name, known[config])
+            reason = applicable(name, known[config], store)
             if reason:
                 console.print(f"[dim]{name} of {config}: passed over, {escape(reason)}[/]")
                 continue

@@ -16,6 +16,7 @@ from piano_assets.defs import (
     publishing,
     results,
     training,
+    transcription,
 )
 
 
@@ -23,7 +24,7 @@ def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
     """All definitions; tests pass their own resources."""
     return dg.Definitions(
         assets=[
-            *(*corpus.ASSETS, *features.ASSETS, *training.ASSETS, *ensembles.ASSETS),
+            *(*corpus.ASSETS, *features.ASSETS, *transcription.ASSETS, *training.ASSETS, *ensembles.ASSETS),
             *(*probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
         ],
         asset_checks=checks.CHECKS,

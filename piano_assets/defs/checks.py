@@ -8,7 +8,10 @@ from piano_assets.defs import current
 from piano_assets.defs.data import PianoData
 from piano_assets.schemas import TABLES, TableError
 
-ASSET_OF = {"features": ("symbolic_features", "music_features", "audio_features"), "quarantine": ("clips",)}
+ASSET_OF = {
+    "features": ("symbolic_features", "music_features", "audio_features", "sound_features"),
+    "quarantine": ("clips",),
+}
 """Tables whose rows come from assets of other names."""
 
 CHECKED = (

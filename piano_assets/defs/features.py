@@ -103,6 +103,35 @@ def audio_features(context: dg.AssetExecutionContext, piano: PianoData):
     yield many(store, "features", [f"audio.{r}" for r in piano.renderings], made, asset="audio_features")
 
 
+@dg.multi_asset(
+    specs=[
+        spec(
+            "features",
+            name="sound_features",
+            description="Features of the sound beside the 65: loudness, rhythm, decay, timbre, register, harmony and "
+            "bands.",
+            group=GROUP,
+            deps=["audio"],
+        )
+    ],
+    name="sound_features",
+)
+def sound_features(context: dg.AssetExecutionContext, piano: PianoData):
+    """What the sound says of loudness, rhythm, decay, timbre, register and harmony, in each rendering."""
+    from piano_assets.features.sound import sound_table
+
+    store, made = piano.store(), False
+    for rendering in piano.renderings:
+
+        def make(rendering: str = rendering) -> pd.DataFrame:
+            told = progress(context, f"sound features, {rendering}")
+            return sound_table(sound_files(store, rendering), store.root, rendering, progress=told)
+
+        wanted = key("sound", store.require("audio", rendering).key)
+        made = store.ensure("features", f"sound.{rendering}", wanted, make)[1] or made
+    yield many(store, "features", [f"sound.{r}" for r in piano.renderings], made, asset="sound_features")
+
+
 def sound_files(store: Store, rendering: str) -> dict[str, Path]:
     """Path of each clip's audio file, relative to the corpus folder, by clip."""
     rows = store.read("audio", rendering)
@@ -204,4 +233,4 @@ def _write_sequence(store: Store, name: str, rendering: str, told: Callable[[int
     return note_events.write_note_events(played, store.root, rendering, told)
 
 
-ASSETS = [symbolic_features, music_features, audio_features, spectrograms]
+ASSETS = [symbolic_features, music_features, audio_features, sound_features, spectrograms]

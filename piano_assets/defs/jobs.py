@@ -26,7 +26,7 @@ corpus_job = dg.define_asset_job(
 
 features_job = dg.define_asset_job(
     "features",
-    selection=dg.AssetSelection.assets("symbolic_features", "music_features", "audio_features"),
+    selection=dg.AssetSelection.assets("symbolic_features", "music_features", "audio_features", "sound_features"),
     description="Compute every feature of every clip.",
 )
 

@@ -20,7 +20,7 @@ from piano_assets.defs.data import PianoData, progress, result, spec
 from piano_assets.defs.planner import known
 from piano_assets.defs.training import CONFIGS
 from piano_assets.schemas import TABLES
-from piano_assets.schemas.probes import ADVERSARIAL, ROBUSTNESS
+from piano_assets.schemas.probes import ADVERSARIAL, ROBUSTNESS, TRANSCRIBED
 from piano_assets.store.parts import Part, Store, read_part
 
 DESCRIPTIONS: dict[str, str] = {
@@ -30,6 +30,7 @@ DESCRIPTIONS: dict[str, str] = {
     "cross_performer": "Scores on clips of performers that the models never heard.",
     "recording_quality": "Scores on clips of another piano, of narrow bands, rooms, codecs and levels.",
     "adversarial": "Scores on clips altered against the network, beside random alterations of the same size.",
+    "transcribed": "Scores on clips whose notes were transcribed from their sound, of models of true notes.",
 }
 
 
@@ -87,8 +88,8 @@ def tuning_of(trial: Trial) -> str:
     return TUNED if search_points(trial) else FIXED
 
 
-def applicable(name: str, trial: Trial) -> str | None:
-    """Why a probe cannot be asked of a trial; None where it can."""
+def applicable(name: str, trial: Trial, store: Store) -> str | None:
+    """Why a probe cannot be asked of a trial here; None where it can."""
     if trial.several and name not in (*CROSS, *OF_PREDICTIONS):
         return "its predictions are of several networks or views together; ask the trial that has one"
     if name in DIAGNOSTICS:
@@ -96,14 +97,15 @@ def applicable(name: str, trial: Trial) -> str | None:
     if name in CROSS:
         return f"its own split is {trial.split}" if trial.split == CROSS[name] else None
     from piano_assets.analysis.robustness.probes import why_not
+    from piano_assets.analysis.robustness.transcribed import not_transcribed
 
-    return why_not(name, trial)
+    return why_not(name, trial) or (not_transcribed(trial, store) if name == TRANSCRIBED else None)
 
 
 def asset_config(name: str, n_clips: int | None, shares: list[float] | None) -> dict[str, Any]:
     """Run config of a probe's asset; None leaves its default."""
     given: dict[str, Any] = {"shares": shares} if name == "learning_curves" else {"n_clips": n_clips}
-    if None in given.values() or name in CROSS or (name in DIAGNOSTICS and name != "learning_curves"):
+    if None in given.values() or name in (*CROSS, TRANSCRIBED) or (name in DIAGNOSTICS and name != "learning_curves"):
         return {}
     return {"ops": {name: {"config": given}}}
 
@@ -115,7 +117,7 @@ def diagnostic_asset(name: str) -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, piano: PianoData, **settings: object):
         store = piano.store()
         asked = asked_of(context, store, **settings)
-        refuse(name, asked.config, applicable(name, asked.trial))
+        refuse(name, asked.config, applicable(name, asked.trial, store))
         told = sorted((k, list(v) if isinstance(v, list | tuple) else v) for k, v in settings.items())
         wanted = key("diagnostics", name, asked.run.key, told, *content(store, ("labels", asked.trial.label_rule)))
 
@@ -169,7 +171,7 @@ def robustness_asset(name: str) -> dg.AssetsDefinition:
 
             store = piano.store()
             asked, split = asked_of(context, store), CROSS[name]
-            refuse(name, asked.config, applicable(name, asked.trial))
+            refuse(name, asked.config, applicable(name, asked.trial, store))
             precision, device = way_of(asked.run)
             trial = vary(asked.trial, {"split": split})
             held = run_trial(
@@ -202,8 +204,9 @@ def robustness_asset(name: str) -> dg.AssetsDefinition:
 
         store = piano.store()
         asked = asked_of(context, store)
-        refuse(name, asked.config, applicable(name, asked.trial))
-        wanted = key("robustness", name, asked.run.key, n_clips)
+        refuse(name, asked.config, applicable(name, asked.trial, store))
+        heard = heard_contents(store, asked.trial) if name == TRANSCRIBED else []
+        wanted = key("robustness", name, asked.run.key, n_clips, *heard)
         part = store.part("predictions", f"{PROBES}/{name}/{asked.config}", key=wanted)
         if part is None:
             found = probed(name, asked.fitted, store, asked.known, n_clips or None, asked.progress)
@@ -220,6 +223,14 @@ def robustness_asset(name: str) -> dg.AssetsDefinition:
 
         yield curves(store, asked, part, make, skipped=part.record["skipped"])
 
+    if name == TRANSCRIBED:
+
+        @decorate
+        def transcribed(context: dg.AssetExecutionContext, piano: PianoData):
+            yield from altered(context, piano, 0)
+
+        return transcribed
+
     if name == ADVERSARIAL:
 
         @decorate
@@ -233,6 +244,14 @@ def robustness_asset(name: str) -> dg.AssetsDefinition:
         yield from altered(context, piano, config.n_clips)
 
     return probe
+
+
+def heard_contents(store: Store, trial: Trial) -> list[str]:
+    """Content hashes of what was heard, in order of clips."""
+    from piano_assets.corpus.transcription.parts import heard_parts
+
+    parts = heard_parts(store, trial.inputs.rendering)
+    return [parts[clip].content_hash for clip in sorted(parts)]
 
 
 def _shown(store: Store, part: Part, made: bool, name: str, **metadata: Any) -> dg.MaterializeResult:

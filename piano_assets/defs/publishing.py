@@ -12,6 +12,7 @@ from piano_assets.schemas import TABLES
 from piano_assets.schemas.probes import DIAGNOSTICS, ROBUSTNESS
 from piano_assets.store.parts import Store, read_part
 
+FEATURES = ("symbolic_features", "music_features", "audio_features", "sound_features")
 PROBE_ASSETS = (*ROBUSTNESS, *DIAGNOSTICS)
 
 REPORTED = (
@@ -79,7 +80,7 @@ def _recordings(store: Store) -> dict[str, Path]:
     group_name=GROUP,
     kinds={"duckdb"},
     owners=OWNERS,
-    deps=["leaderboard", "tests", "symbolic_features", "music_features", "audio_features", *PROBE_ASSETS],
+    deps=["leaderboard", "tests", *FEATURES, *PROBE_ASSETS],
     automation_condition=AUTOMATION,
     pool="snapshot",
 )

@@ -17,7 +17,7 @@ from piano_assets.defs.training import CONFIGS, batch_config, batches_config, sw
 from piano_assets.ensembles.recipes import RECIPES
 
 CORPUS = ["percepiano_source", "clips", "notes", "controls", "clusters", "ratings", "labels", "noise_ceiling"]
-FEATURES = ["symbolic_features", "music_features", "audio_features"]
+FEATURES = ["symbolic_features", "music_features", "audio_features", "sound_features"]
 TABLES = ["trials", "comparisons", "arms", "published", "lookups"]
 RESULTS = ["subjects", "scores", "calibration", "tests", "leaderboard", "report", "warehouse"]
 PLAIN_LOG: dict = {"loggers": {"console": {}}}

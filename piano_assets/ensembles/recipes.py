@@ -92,6 +92,10 @@ E1: dict[str, Recipe] = {
 """The arms of the comparison `ensemble`."""
 
 RECIPES: dict[str, Recipe] = {
+    "mean_audio_only": Recipe(
+        members=("audio_only.rich_relevance", "audio_only.rich_extra_trees", "audio_only.rich_gradient_boosting"),
+        description="Plain mean of a kernel machine, randomised trees and boosting on sound without notes.",
+    ),
     "mean_of_families": Recipe(
         members=("family.kernel_ridge", "family.extra_trees", "family.gradient_boosting"),
         description="Plain mean of a kernel machine, randomised trees and boosting on the same note-level features.",

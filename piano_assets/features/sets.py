@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from piano_assets.corpus.transcription import TRANSCRIBED
 from piano_assets.features import traditional
 
 SYMBOLIC_RENDERING = "midi"
@@ -36,11 +37,13 @@ FEATURE_SETS: dict[str, Callable[[str, str], bool]] = {
     "symbolic": lambda source, feature: source == "symbolic",
     "symbolic_absolute": lambda source, feature: source == "symbolic" and not feature.endswith(RELATIVE_SUFFIX),
     "symbolic_music": lambda source, feature: source in FROM_NOTES,
+    "symbolic_music_absolute": lambda source, feature: source in FROM_NOTES and not feature.endswith(RELATIVE_SUFFIX),
     "all": lambda source, feature: source in ("audio", "symbolic"),
     "all_music": lambda source, feature: source in ("audio", *FROM_NOTES),
     "all_music_absolute": lambda source, feature: (
         source in ("audio", *FROM_NOTES) and not feature.endswith(RELATIVE_SUFFIX)
     ),
+    "audio_rich": lambda source, feature: source in ("audio", "sound"),
 }
 """Set -> does it hold the feature of this (source, name)? `all_traditional` has 65 features."""
 
@@ -61,7 +64,27 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "all": ("audio", "symbolic"),
     "all_music": ("audio", *FROM_NOTES),
     "all_music_absolute": ("audio", *FROM_NOTES),
+    "symbolic_music_absolute": FROM_NOTES,
+    "audio_rich": ("audio", "sound"),
 }
+
+
+def renderings(rendering: str) -> dict[str, str]:
+    """Source -> the rendering whose rows a set takes, where a trial names `rendering`.
+
+    `modal`: features of that sound and note-level features of the performance (`midi`). `transcribed.modal`: features
+    of that sound, and note-level features of what was heard in it.
+    """
+    sound = rendering.removeprefix(TRANSCRIBED)
+    notes = SYMBOLIC_RENDERING if rendering == sound else rendering
+    return dict.fromkeys(("audio", "sound"), sound) | dict.fromkeys(FROM_NOTES, notes)
+
+
+def parts(set_name: str, rendering: str) -> list[str]:
+    """Names of the parts of table `features` that a set reads: `<source>.<rendering>`, `<source>` of true notes."""
+    of = renderings(rendering)
+    names = ((source, of[source]) for source in SOURCES.get(set_name, ("audio",)))
+    return [source if own == SYMBOLIC_RENDERING else f"{source}.{own}" for source, own in names]
 
 
 def feature_set(name: str) -> Callable[[str, str], bool]:
@@ -80,8 +103,8 @@ def design_matrix(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Pivot the long table `features` into a matrix of one set: (X (n_clips, n_features) float64, names).
 
-    Rows follow `clips`, columns are sorted by source and name; NULL becomes NaN. Audio features are taken from
-    `rendering`; those from notes have rendering `midi` whatever the audio. Other clips and renderings are ignored.
+    Rows follow `clips`, columns are sorted by source and name; NULL becomes NaN. Which rendering each source is taken
+    from is decided by `renderings`. Other clips and renderings are ignored.
 
     Raises:
         KeyError: an unknown set.
@@ -91,7 +114,7 @@ def design_matrix(
     belongs = feature_set(set_name)
     source_code, sources = pd.factorize(features["source"])
     feature_code, names = pd.factorize(features["feature"])
-    rendering_code, renderings = pd.factorize(features["rendering"])
+    rendering_code, known_renderings = pd.factorize(features["rendering"])
     kind = feature_code.astype(np.int64) * len(sources) + source_code
     present = np.unique(kind)
     # By source, then name, so that the order of rows in a file decides nothing.
@@ -101,10 +124,9 @@ def design_matrix(
 
     column_of = np.full(len(names) * len(sources), -1, np.int64)
     column_of[[k for _, _, k in wanted]] = np.arange(len(wanted))
-    is_symbolic = np.isin(np.asarray(sources, str), FROM_NOTES)[source_code]
-    right = np.where(
-        is_symbolic, (renderings == SYMBOLIC_RENDERING)[rendering_code], (renderings == rendering)[rendering_code]
-    )
+    of = renderings(rendering)
+    wanted_rendering = known_renderings.get_indexer([of.get(str(source)) for source in sources])
+    right = wanted_rendering[source_code] == rendering_code
     column = np.where(right, column_of[kind], -1)
     use = np.flatnonzero(column >= 0)
     column = column[use]

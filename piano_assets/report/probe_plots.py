@@ -54,6 +54,10 @@ WORDS: dict[str, Words] = {
         "Inputs changed by at most epsilon (in standard deviations of the training clips) against the "
         "network, beside random changes of that size.",
     ),
+    "transcribed": Words(
+        "Notes heard instead of read",
+        "Mean r on clips whose notes were transcribed from their sound, beside the same clips with their true notes.",
+    ),
     "learning_curves": Words(
         "Learning curves",
         "Left: losses and validation r over epochs. Right: scores over the number of clips learnt from, "

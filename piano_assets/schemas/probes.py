@@ -14,8 +14,8 @@ from piano_assets.schemas.columns import (
     text,
 )
 
-ADVERSARIAL = "adversarial"
-ROBUSTNESS = ("noise", "tempo", "cross_composer", "cross_performer", "recording_quality", ADVERSARIAL)
+ADVERSARIAL, TRANSCRIBED = "adversarial", "transcribed"
+ROBUSTNESS = ("noise", "tempo", "cross_composer", "cross_performer", "recording_quality", ADVERSARIAL, TRANSCRIBED)
 DIAGNOSTICS = (
     *("learning_curves", "loss_landscape", "gradients", "attention_rollout", "feature_importance", "error_analysis"),
 )

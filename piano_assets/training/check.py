@@ -32,8 +32,9 @@ def check(trial: Trial) -> None:
         _named("inputs.spectrogram", trial.inputs.spectrogram, [s for s in SPECTROGRAMS if s != WAVEFORM])
     _check_views(trial)
     from piano_assets.corpus.rendering.registry import RENDERERS
+    from piano_assets.corpus.transcription import TRANSCRIBED
 
-    _named("inputs.rendering", trial.inputs.rendering, RENDERERS)
+    _named("inputs.rendering", trial.inputs.rendering, [*RENDERERS, *(TRANSCRIBED + name for name in RENDERERS)])
     for field, values in trial.search:
         if not values:
             raise IllegalTrial(f"search: {field} must have at least one value (has none)")

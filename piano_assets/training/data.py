@@ -96,10 +96,9 @@ def part_names(trial: Trial) -> list[tuple[str, str]]:
     if isinstance(trial.model, Tabular) and trial.model.unbiased_labels:
         names.append(("ratings", "all"))
     if trial.inputs.features:
-        from piano_assets.features.sets import SOURCES
+        from piano_assets.features.sets import parts
 
-        of = {"symbolic": "symbolic", "music": "music", "audio": f"audio.{trial.inputs.rendering}"}
-        names += [("features", of[source]) for source in SOURCES.get(trial.inputs.features, ("audio",))]
+        names += [("features", name) for name in parts(trial.inputs.features, trial.inputs.rendering)]
     names += [("features", f"{VIEWED}+{variant}") for variant in feature_variants(trial)]
     return names + [("spectrograms", name) for name in sequence_names(trial)]
 

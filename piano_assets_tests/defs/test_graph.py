@@ -25,6 +25,7 @@ def test_every_stage_ran_and_every_asset_was_materialized(graph: Graph):
     asked_for = {
         "procedures",
         "evaluation_ledger",
+        *("transcriptions", "transcription_quality", "transcribed_features"),  # with the extra `transcribe`
         *ROBUSTNESS,
         *DIAGNOSTICS,
     }  # by partition, of models that somebody names

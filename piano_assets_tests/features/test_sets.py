@@ -12,6 +12,7 @@ MUSIC = ("music_a",)
 def long_table(clips, audio, symbolic=SYMBOLIC, renderings=("modal",), seed=0):
     rng = np.random.default_rng(seed)
     rows = [(c, r, f, "audio") for c in clips for r in renderings for f in audio]
+    rows += [(c, r, "loudness_mean_db", "sound") for c in clips for r in renderings]
     rows += [(c, "midi", f, "symbolic") for c in clips for f in symbolic]
     rows += [(c, "midi", f, "music") for c in clips for f in MUSIC]
     frame = pd.DataFrame(rows, columns=["clip", "rendering", "feature", "source"])
@@ -51,6 +52,8 @@ def test_counts_and_members_of_the_sets(traditional):
         "all": 68,
         "all_music": 69,
         "all_music_absolute": 68,
+        "symbolic_music_absolute": 3,
+        "audio_rich": 66,
     }
     assert {name: set(sets.REQUIRED[name]) for name in sets.REQUIRED} == {
         name: set(design_matrix(frame, name, ["a"])[1]) for name in sets.REQUIRED

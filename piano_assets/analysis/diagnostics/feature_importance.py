@@ -53,16 +53,20 @@ AUDIO = {
 
 
 def family_of(feature: str) -> str:
-    """`audio.<family>` or `symbolic.<family>` of a feature; its version relative to the deadpan belongs with it.
+    """`<source>.<family>` of a feature; its version relative to the deadpan belongs with it.
 
     Raises:
         ValueError: no family has such a feature.
     """
+    from piano_assets.features.sound import family_of_sound
     from piano_assets.features.symbolic import FAMILIES
 
     for family, names in AUDIO.items():
         if feature in names:
             return f"audio.{family}"
+    sound = family_of_sound(feature)
+    if sound:
+        return f"sound.{sound}"
     name = feature.removesuffix(RELATIVE_SUFFIX)
     known = {f: f for f in FAMILIES} | {f"aligned_{aspect}": family for aspect, family in ALIGNED.items()}
     fits = [prefix for prefix in known if f"{name}_".startswith(f"{prefix}_")]

@@ -19,6 +19,7 @@ from piano_assets.corpus.rendering.registry import RENDERERS
 from piano_assets.features.note_events import note_events
 from piano_assets.features.ordered import ordered_map
 from piano_assets.features.sets import feature_set
+from piano_assets.features.sound import sound_features, sound_names
 from piano_assets.features.spectrograms import spec_of, spectrogram, stored
 from piano_assets.features.symbolic import deadpan_of, music_features, music_names, symbolic_features, symbolic_names
 from piano_assets.features.traditional import SAMPLE_RATE, TRADITIONAL, compile_once, traditional_features
@@ -38,7 +39,8 @@ Hear = Callable[["Fitted", Store, np.ndarray, Progress], TrialData]
 
 def why_not(trial: Trial) -> str | None:
     """Why alterations of sound cannot be asked of a trial; None where it hears sound."""
-    return None if trial.inputs.spectrogram or _hears(trial, "audio") else "it hears notes only, no sound"
+    sound = trial.inputs.spectrogram or hears(trial, "audio") or hears(trial, "sound")
+    return None if sound else "it hears notes only, no sound"
 
 
 def always(trial: Trial) -> str | None:
@@ -105,7 +107,7 @@ def heard_sound(
     reason = why_not(of.trial)
     if reason:
         raise ValueError(f"{of.subject}: its sound cannot be altered: {reason}")
-    if _hears(of.trial, "audio"):
+    if hears(of.trial, "audio"):
         compile_once()
 
     def one(row: int) -> "_Heard":
@@ -127,7 +129,7 @@ def heard_notes(
     """
     own, deadpan = played(of, store, _checked(rows, of.data))
     trial = of.trial
-    if _hears(trial, "audio"):
+    if hears(trial, "audio"):
         compile_once()
 
     def one(row: int) -> "_Heard":
@@ -136,8 +138,8 @@ def heard_notes(
         heard = _Heard({}, None)
         if why_not(trial) is None:
             heard = _of_sound(trial, as_read(RENDERERS[trial.inputs.rendering](performance, SAMPLE_RATE)))
-        features = symbolic_features(performance, deadpan.get(clip)) if _hears(trial, "symbolic") else {}
-        features |= music_features(performance) if _hears(trial, "music") else {}
+        features = symbolic_features(performance, deadpan.get(clip)) if hears(trial, "symbolic") else {}
+        features |= music_features(performance) if hears(trial, "music") else {}
         frames = note_events(performance) if trial.inputs.notes else heard.frames
         return _Heard(heard.features | features, frames)
 
@@ -155,10 +157,15 @@ class _Heard:
 @cache
 def _names() -> dict[str, tuple[str, ...]]:
     """The features that can be made, by source."""
-    return {"audio": TRADITIONAL, "symbolic": symbolic_names(), "music": music_names()}
+    return {
+        "audio": TRADITIONAL,
+        "sound": sound_names(),
+        "symbolic": symbolic_names(),
+        "music": music_names(),
+    }
 
 
-def _hears(trial: Trial, source: str) -> bool:
+def hears(trial: Trial, source: str) -> bool:
     """Whether the trial's feature set holds features of a source."""
     if not trial.inputs.features:
         return False
@@ -168,7 +175,8 @@ def _hears(trial: Trial, source: str) -> bool:
 
 def _of_sound(trial: Trial, samples: np.ndarray) -> _Heard:
     y = np.clip(np.asarray(samples, np.float32), -1, 1)
-    features = traditional_features(y) if _hears(trial, "audio") else {}
+    features = traditional_features(y) if hears(trial, "audio") else {}
+    features |= sound_features(y) if hears(trial, "sound") else {}
     if not trial.inputs.spectrogram:
         return _Heard(features, None)
     spec = spec_of(trial.inputs.spectrogram)
@@ -193,7 +201,9 @@ def _altered(data: TrialData, rows: np.ndarray, heard) -> TrialData:
         known = {name for names in _names().values() for name in names}
         strange = [name for name in data.feature_names if name not in known]
         if strange:
-            raise ValueError(f"feature {strange[0]!r} is neither an audio nor a note-level feature: it cannot be made")
+            raise ValueError(
+                f"feature {strange[0]!r} is neither a feature of sound nor a note-level one: it cannot be made"
+            )
         features = features.copy()
         for row, one in zip(rows, found, strict=True):
             columns = [i for i, name in enumerate(data.feature_names) if name in one.features]

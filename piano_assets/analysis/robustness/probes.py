@@ -16,8 +16,9 @@ from piano_assets.analysis.robustness.hearing import Alteration, stream
 from piano_assets.analysis.robustness.noise import NOISE
 from piano_assets.analysis.robustness.recording_quality import RECORDING_QUALITY
 from piano_assets.analysis.robustness.tempo import TEMPO
+from piano_assets.analysis.robustness.transcribed import HEARD, heard_rows
 from piano_assets.catalogue.trial import Trial
-from piano_assets.schemas.probes import ADVERSARIAL
+from piano_assets.schemas.probes import ADVERSARIAL, TRANSCRIBED
 from piano_assets.store.parts import Store
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ ALTERATIONS: dict[str, tuple[Alteration, ...]] = {
     "noise": NOISE,
     "tempo": TEMPO,
     "recording_quality": RECORDING_QUALITY,
+    TRANSCRIBED: HEARD,
 }
 EPSILONS = (0.01, 0.03, 0.1, 0.3)
 """Largest change of a standardised input, in standard deviations of the training clips."""
@@ -56,14 +58,16 @@ def probed(
     """Ask a fitted subject of a sample of its test clips, as they are and under every condition of a probe.
 
     Args:
-        n_clips: clips, spread over clusters (None: all). progress: told (conditions done, conditions).
+        n_clips: clips, spread over clusters (None: all); of `transcribed` those that were heard.
+        progress: told (conditions done, conditions).
     Raises:
         ValueError: the probe does not apply; the reason is given.
     """
     reason = why_not(probe, of.trial)
     if reason:
         raise ValueError(f"{probe} cannot be asked of {of.config}: {reason}")
-    chosen, skipped = sample(of, known, n_clips), {}
+    chosen = heard_rows(of, store) if probe == TRANSCRIBED else sample(of, known, n_clips)
+    skipped = {}
     frames = [prediction_rows(predicted(of, known, chosen), clean(probe), known)]
     conditions = dict(
         _adversarial(of, known, chosen) if probe == ADVERSARIAL else _altered(probe, of, store, known, chosen)

@@ -100,12 +100,14 @@ def symbolic_feature_table(
     performances: Mapping[str, Performance],
     clips: pd.DataFrame,
     progress: Callable[[int, int], None] | None = None,
+    rendering: str = "midi",
 ) -> pd.DataFrame:
-    """The table `features` for all `performances` (rendering `midi`, source `symbolic`), long, NULL where undefined.
+    """The table `features` for all `performances` (source `symbolic`), long, NULL where undefined.
 
     Args:
         clips: at least the columns clip, excerpt, player, deadpan of the table `clips`.
         progress: called with (done, total) after each clip.
+        rendering: `midi`, or what the performances were heard in.
     Raises:
         KeyError: a performance that `clips` does not know.
     """
@@ -125,31 +127,34 @@ def symbolic_feature_table(
         )
         if progress is not None:
             progress(done, len(performances))
-    return _long(rows, symbolic_names(), "symbolic")
+    return _long(rows, symbolic_names(), "symbolic", rendering)
 
 
 def music_feature_table(
-    performances: Mapping[str, Performance], progress: Callable[[int, int], None] | None = None
+    performances: Mapping[str, Performance],
+    progress: Callable[[int, int], None] | None = None,
+    rendering: str = "midi",
 ) -> pd.DataFrame:
-    """The table `features` of what the notes say of the music (rendering `midi`, source `music`), long.
+    """The table `features` of what the notes say of the music (source `music`), long.
 
     Args:
         progress: called with (done, total) after each clip.
+        rendering: `midi`, or what the performances were heard in.
     """
     rows = {}
     for done, (clip, performance) in enumerate(performances.items(), start=1):
         rows[clip] = music_features(performance)
         if progress is not None:
             progress(done, len(performances))
-    return _long(rows, music_names(), "music")
+    return _long(rows, music_names(), "music", rendering)
 
 
-def _long(rows: dict[str, dict[str, float]], names: Sequence[str], source: str) -> pd.DataFrame:
+def _long(rows: dict[str, dict[str, float]], names: Sequence[str], source: str, rendering: str) -> pd.DataFrame:
     wide = pd.DataFrame.from_dict(rows, orient="index", columns=list(names), dtype="float64")
     long = pd.DataFrame(
         {
             "clip": wide.index.repeat(wide.shape[1]),
-            "rendering": "midi",
+            "rendering": rendering,
             "feature": list(wide.columns) * len(wide),
             "value": wide.to_numpy().ravel(),
             "source": source,
