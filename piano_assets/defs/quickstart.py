@@ -80,12 +80,14 @@ def stages(
     def results() -> None:
         materialize(TABLES)
         store = piano.store()
+        waiting = []
         for name, recipe in RECIPES.items():
-            absent = [m for m in recipe.members if not current.current_parts(store, planner.owed(store, [m]))["runs"]]
-            if absent:
-                say(f"ensemble {name} waits for {', '.join(absent)}")
-            else:
+            if all(current.current_parts(store, planner.owed(store, [m]))["runs"] for m in recipe.members):
                 materialize(["ensembles", "ensemble_weights"], name)
+            else:
+                waiting.append(name)
+        if waiting:
+            say(f"ensembles that wait for members (piano sweep ensemble): {', '.join(waiting)}")
         materialize(RESULTS)
 
     def features() -> None:

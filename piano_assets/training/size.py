@@ -28,7 +28,8 @@ def n_params(trial: Trial, store: Store) -> int | None:
     width = 0
     if trial.inputs.sequence:
         width = (NOTE_EVENTS if trial.inputs.notes else SPECTROGRAMS[str(trial.inputs.spectrogram)]).n_bands
-    return count(trial.model, Shape(width, crop_length(trial), features, trial.inputs.notes))
+    networks = max(1, trial.rounds, trial.optimisation.snapshots if trial.optimisation else 0)
+    return networks * count(trial.model, Shape(width, crop_length(trial), features, trial.inputs.notes))
 
 
 def n_features(trial: Trial, store: Store) -> int | None:
@@ -39,7 +40,7 @@ def n_features(trial: Trial, store: Store) -> int | None:
         return trial.inputs.top_k
     from piano_assets.features.sets import feature_set
 
-    parts = [store.part(table, name) for table, name in part_names(trial) if table == "features"]
+    parts = [store.part(table, name) for table, name in part_names(trial) if table == "features" and "+" not in name]
     if any(part is None for part in parts):
         return None
     belongs = feature_set(trial.inputs.features)

@@ -50,7 +50,15 @@ OWED = {
         *("heavy_dropout", "label_smoothing", "label_smoothing_spread", "mixup_cutmix"),
         *("spectral_norm", "stochastic_depth"),
     ],
+    "ensemble_members": [
+        *("single", "boosting", "snapshot", "views"),
+        *(f"replicate_{k}" for k in range(1, 5)),
+        *(f"resample_{k}" for k in range(1, 6)),
+    ],
+    "mixed_members": ["ridge", "kernel_ridge", "extra_trees", "gradient_boosting", "mlp", "mlp_all"],
 }
+SEARCH_NOTHING = ("literature", "ensemble_members", "mixed_members")
+"""The first repeats settings; of the others it is asked what several do together, not how well each is tuned."""
 """Every arm that the plan names."""
 
 
@@ -129,9 +137,9 @@ def test_an_arm_goes_by_the_config_of_its_twin():
     assert KNOWN.arms(BY_NAME["family"])["ast"][0] == "ast.reference"
 
 
-@pytest.mark.parametrize("comparison", [c for c in COMPARISONS if c.name != "literature"], ids=lambda c: c.name)
+@pytest.mark.parametrize("comparison", [c for c in COMPARISONS if c.name not in SEARCH_NOTHING], ids=lambda c: c.name)
 def test_every_arm_gets_an_equal_search(comparison: Comparison):
-    """Four points each, the model's own value among them. (`literature` repeats settings; it searches nothing.)"""
+    """Four points each, the model's own value among them."""
     from piano_assets.models.tabular import REGRESSORS
 
     for arm, (_, mine) in KNOWN.arms(comparison).items():

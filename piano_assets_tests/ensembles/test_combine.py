@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import BaggingRegressor
+from sklearn.linear_model import Ridge
 
 from piano_assets.catalogue.comparisons import catalogue
 from piano_assets.dimensions import NAMES
@@ -82,4 +84,33 @@ def test_every_recipe_names_configs_of_the_catalogue_on_one_split_with_one_rule(
     trials = catalogue()
     for recipe in RECIPES.values():
         chosen = [trials[m] for m in recipe.members]
-        assert len({(t.split, t.label_rule) for t in chosen}) == 1
+        assert len({(recipe.split or t.split, t.label_rule) for t in chosen}) == 1
+
+
+def test_spreads_of_members_are_added_to_the_variance_between_them():
+    a, b = member("a", 0).assign(std=0.3), member("b", 1).assign(std=0.1)
+    got, _ = mean_of_members("e", {"a": a, "b": b})
+    order = a.assign(want=np.sqrt(np.stack([a["value"], b["value"]]).var(0, ddof=1) + (0.09 + 0.01) / 2))
+    joined = got.merge(order, on=["repeat", "clip", "dimension"])
+    np.testing.assert_allclose(joined["std_x"], joined["want"], rtol=1e-5)
+
+
+def test_one_member_is_an_ensemble_where_it_has_a_spread():
+    one = member("a", 0).assign(std=0.2)
+    got, weights = mean_of_members("ensemble.x", {"a": one})
+    joined = got.merge(one, on=["repeat", "clip", "dimension"])
+    np.testing.assert_allclose(joined["value_x"], joined["value_y"], rtol=1e-6)
+    np.testing.assert_allclose(joined["std_x"], 0.2, rtol=1e-6)
+    assert set(weights["weight"]) == {1.0}
+
+
+def test_bagged_ridges_are_scikit_learns_bagging():
+    """The mean of ridges fitted to the resamples that scikit-learn drew is what its BaggingRegressor predicts."""
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(30, 4)), rng.random((30, 19))
+    peer = BaggingRegressor(Ridge(), n_estimators=5, random_state=0).fit(x, y)
+    bags = [Ridge().fit(x[rows], y[rows]).predict(x[:6]) for rows in peer.estimators_samples_]
+    members = {f"bag{k}": member("a", 0, repeats=(0,)).assign(value=pred.ravel()) for k, pred in enumerate(bags)}
+    got, _ = mean_of_members("e", members)
+    wide = got.pivot(index="clip", columns="dimension", values="value")[list(NAMES)]
+    np.testing.assert_allclose(wide, peer.predict(x[:6]), rtol=1e-5)  # stored as float32

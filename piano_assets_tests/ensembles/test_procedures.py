@@ -11,40 +11,19 @@ from piano_assets.dimensions import NAMES
 from piano_assets.ensembles.combine import EnsembleError
 from piano_assets.ensembles.procedures import PREFIX, PROCEDURES, RULES, Procedure, best_inner_r, run_procedure
 from piano_assets.schemas import TABLES
+from piano_assets_tests.ensembles.by_hand import (
+    FOLD_OF,
+    LABELS,
+    N_CLIPS,
+    N_FOLDS,
+    TRUTH,
+    A,
+    B,
+    candidate,
+    labels_of,
+)
 
-N_CLIPS, N_FOLDS, N_INNER = 24, 3, 2
-CLIPS = np.array([f"clip{i:02d}" for i in range(N_CLIPS)], dtype=object)
-FOLD_OF = np.arange(N_CLIPS) % N_FOLDS
 TWO = Procedure(candidates=("a", "b"), description="Two.")
-
-
-def long(value: np.ndarray, at: np.ndarray, **where) -> pd.DataFrame:
-    frame = {"clip": np.repeat(CLIPS[at], 19), "dimension": np.tile(NAMES, len(at)), "value": value[at].ravel()}
-    return pd.DataFrame(frame).assign(condition="clean", std=np.nan, **where)
-
-
-def candidate(config: str, seed: int, repeats=(0, 1), tuning="fixed", split="nested") -> pd.DataFrame:
-    """Random predictions of every clip, others in each fold and level."""
-    rng, frames = np.random.default_rng(seed), []
-    for repeat in repeats:
-        for fold in range(N_FOLDS):
-            where = {"subject": f"{config}|{repeat}", "split": split, "repeat": repeat, "fold": fold, "tuning": tuning}
-            test, learn = np.flatnonzero(fold == FOLD_OF), np.flatnonzero(fold != FOLD_OF)
-            frames.append(long(rng.random((N_CLIPS, 19)), test, inner_fold=None, role="test", **where))
-            for k in range(N_INNER):
-                mine = learn[np.arange(len(learn)) % N_INNER == k]
-                frames.append(long(rng.random((N_CLIPS, 19)), mine, inner_fold=k, role="valid", **where))
-    return pd.concat(frames, ignore_index=True).astype({"inner_fold": "Int32"})
-
-
-def labels_of(value: np.ndarray) -> pd.DataFrame:
-    frame = {"clip": np.repeat(CLIPS, 19), "dimension": np.tile(NAMES, N_CLIPS), "value": value.ravel()}
-    return pd.DataFrame(frame).assign(rule="clean", standard_error=0.05, n_raters=5)
-
-
-TRUTH = np.random.default_rng(9).random((N_CLIPS, 19))
-LABELS = labels_of(TRUTH)
-A, B = candidate("a", 0), candidate("b", 1)
 KEY = ["clip", "dimension", "value"]
 
 
@@ -134,7 +113,7 @@ def plus_leak(rows: pd.DataFrame) -> pd.DataFrame:
         ({"a": A}, r"among \('a', 'b'\), at least two \(has \('a',\)\)"),
         ({"a": A, "c": B}, r"\(has \('a', 'c'\)\)"),
         ({"a": A, "b": B.assign(split="cluster")}, "one split"),
-        ({"a": A, "b": candidate("b", 1, repeats=(3,))}, "no repeat that all candidates have"),
+        ({"a": A, "b": candidate("b", 1, repeats=(3,))}, "no repeat that all members have"),
         ({"a": A[A["inner_fold"].isna()], "b": B}, "no inner predictions of a in repeat 0, fold 0"),
         ({"a": A[A["clip"] != "clip03"], "b": B}, r"of [ab] in repeat 0, fold 0 must be of the clips of the others"),
         ({"a": A.iloc[1:], "b": B}, r"test predictions of a in repeat 0, fold 0 .* \(7 clips against 8\)"),

@@ -13,6 +13,7 @@ from piano_assets.store.parts import Store
 from piano_assets.training.boosting import boost
 from piano_assets.training.fitted import fitted
 from piano_assets.training.run import run_trial
+from piano_assets.training.size import n_params
 from piano_assets_tests.training.tiny import MLP, RIDGE, build_store
 
 RNG = np.random.default_rng(3)
@@ -141,3 +142,8 @@ def test_rounds_that_cannot_be_are_refused(base, changes, message):
 def test_a_boosted_trial_is_another_trial_and_one_without_rounds_the_same_as_ever():
     assert BOOSTED.key != MLP.key
     assert dataclasses.replace(BOOSTED, rounds=0, shrinkage=0.0).key == MLP.key
+
+
+def test_all_rounds_are_counted(store):
+    result = run_trial(BOOSTED, "boosted", 0, store)
+    assert result.n_params == n_params(BOOSTED, store) == 3 * n_params(MLP, store)
