@@ -21,7 +21,7 @@ from piano_assets.models.layers import Linear
 from piano_assets.models.network import CLIP, initialise
 
 CORAL_WEIGHT = 1.0
-"""Weight of the CORAL loss of embeddings in standard units, fixed beforehand: without target labels none can be chosen."""
+"""Weight of the CORAL loss, fixed beforehand: without target labels none can be chosen."""
 GAMMA = 10.0
 """How fast the adversary's weight grows (Ganin et al. 2016, sec. 5.2.2)."""
 HIDDEN = 32

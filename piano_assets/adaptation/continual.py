@@ -5,7 +5,7 @@ is therefore what the encoder loses for it. After every stage all groups learnt 
 can be computed from stored predictions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,25 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from piano_assets.adaptation.conditions import GROUPS, of_stage
 from piano_assets.adaptation.fitting import Extra, Settings, fit, fit_joint, predict
 from piano_assets.adaptation.fold import Fold
 from piano_assets.adaptation.perceptron import Encoder, Perceptron, Shape, squared_error
-from piano_assets.dimensions import N_DIMENSIONS, NAMES
+from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.models.layers import Linear
 from piano_assets.models.network import initialise
 
-PREFIXES: dict[str, tuple[str, ...]] = {
-    "touch": ("timing", "articulation", "pedal"),
-    "sound": ("timbre", "dynamic"),
-    "shaping": ("tempo", "space", "balance", "drama"),
-    "mood": ("mood", "interpretation"),
-}
-"""Group -> first words of its dimensions' names, in the questionnaire's order: from what is measured to what is felt."""
-GROUPS: dict[str, tuple[int, ...]] = {
-    group: tuple(i for i, name in enumerate(NAMES) if name.split("_")[0] in words) for group, words in PREFIXES.items()
-}
-"""Group -> positions of its dimensions in `NAMES`."""
-STAGE = Settings(epochs=30)
+STAGE = Settings(epochs=20)
 """How each group is learnt."""
 MEMORY = 0.1
 """Share of the training clips that replay keeps of a group."""
@@ -39,11 +29,6 @@ CHUNK = 32
 """Clips whose Jacobians are held at once."""
 
 Outcome = dict[str, np.ndarray]
-
-
-def stage(n: int) -> str:
-    """The condition under which predictions after n groups are stored; after the last, `clean`."""
-    return "clean" if n == len(GROUPS) else f"stage:{n}"
 
 
 @dataclass
@@ -85,7 +70,7 @@ def in_sequence(fold: Fold, keeper: Keeper | None = None, *, freeze: bool = Fals
         encoder.requires_grad_(not (freeze and n > 1))
         x, y = fold.x[fold.train], fold.y[fold.train][:, columns]
         fit(learnt.model(group), x, y, fold.generator(f"order {group}"), STAGE, extra=extra, beside=beside)
-        outcome[stage(n)] = learnt.predict(fold, fold.test)
+        outcome[of_stage(n)] = learnt.predict(fold, fold.test)
     return learnt, outcome
 
 
@@ -124,11 +109,7 @@ def rehearsal(learnt: Learnt, fold: Fold) -> tuple[Extra, tuple[nn.Module, ...]]
     return extra, tuple(learnt.heads.values())
 
 
-STRENGTHS = (10.0, 100.0, 1000.0)
-"""Strengths of elastic weight consolidation to choose among, on validation clips."""
-
-
-def ewc(fold: Fold, strengths: tuple[float, ...] = STRENGTHS) -> Outcome:
+def ewc(fold: Fold, *, strengths: Sequence[float]) -> Outcome:
     """Elastic weight consolidation (Kirkpatrick et al. 2017, eq. 3) with the strength that keeps validation error low.
 
     The error is the mean over all dimensions after the last group.
@@ -187,4 +168,3 @@ def fisher_diagonal(model: nn.Module, x: Tensor, prefix: str = "") -> dict[str, 
         for n, jacobian in vmap(jacrev(outputs), (None, 0))(asked, chunk).items():
             total[n] += jacobian.square().sum((0, 1))
     return {n: t / len(x) for n, t in total.items()}
-

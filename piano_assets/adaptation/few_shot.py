@@ -4,83 +4,58 @@ A rule sees a network, supports with their labels and queries, and predicts the 
 grid with the smallest error on episodes of the validation performers, for each size of the support on its own.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from piano_assets.adaptation.conditions import CLEAN, SHOTS, of_support
 from piano_assets.adaptation.episodes import Stack
-from piano_assets.adaptation.fitting import fit_joint
+from piano_assets.adaptation.fitting import fit_joint, predict
 from piano_assets.adaptation.fold import Fold
-from piano_assets.adaptation.perceptron import (
-    Perceptron,
-    call,
-    copies,
-    inner_loop,
-    names_below,
-    params_of,
-)
-
-SHOTS = (1, 2, 5, 10)
-"""Sizes of the support."""
-MAIN = 5
-"""The size that comparisons are made at, fixed before any result was seen; the others are stored as conditions."""
-STEPS = 5
-"""Gradient steps of an adaptation."""
+from piano_assets.adaptation.meta import HEAD, STARTS, STEPS, WHOLE
+from piano_assets.adaptation.perceptron import Perceptron, call, copies, inner_loop, names_below, params_of
 
 Rule = Callable[[Perceptron, Fold, Stack, Tensor, float], Tensor]
 """(network, fold, episodes, their supports' labels, strength) -> predictions of the queries (episodes, queries, 19)."""
 
 
-@dataclass(frozen=True)
-class Adapted:
-    """A way to adapt: how the network is trained, the rule, and the strengths to choose among."""
+def few_shot(fold: Fold, *, rule: str, strengths: Sequence[float], start: str = "joint") -> dict[str, np.ndarray]:
+    """Condition -> predictions of the test clips (n_test, 19), in the fold's standard units.
 
-    rule: Rule
-    strengths: tuple[float, ...]
-    prepare: Callable[[Fold], Perceptron] = fit_joint
-
-
-def condition(k: int) -> str:
-    """The condition under which predictions from k clips are stored; of the main size, `clean`."""
-    return "clean" if k == MAIN else f"support:{k}"
-
-
-def few_shot(of: Adapted, fold: Fold) -> dict[str, np.ndarray]:
-    """Condition -> predictions of the test clips (n_test, 19), in the fold's standard units."""
-    model = of.prepare(fold)
-    return {condition(k): _answered(of, model, fold, k) for k in SHOTS}
+    Args:
+        rule: of `RULES`. strengths: to choose among. start: the network that is adapted, of `meta.STARTS`.
+    """
+    model = STARTS[start](fold)
+    return {of_support(k): _answered(model, fold, RULES[rule], strengths, k) for k in SHOTS}
 
 
 def unadapted(fold: Fold) -> dict[str, np.ndarray]:
     """The reference: the joint network as it is."""
-    from piano_assets.adaptation.fitting import predict
-
-    return {"clean": predict(fit_joint(fold), fold, fold.test)}
+    return {CLEAN: predict(fit_joint(fold), fold, fold.test)}
 
 
-def _answered(of: Adapted, model: Perceptron, fold: Fold, k: int) -> np.ndarray:
-    strength = chosen_strength(of, model, fold, k)
+def _answered(model: Perceptron, fold: Fold, rule: Rule, strengths: Sequence[float], k: int) -> np.ndarray:
     stack, targets = fold.to_answer(k)
-    pred = of.rule(model, fold, stack, targets, strength).detach().double().numpy()
+    strength = chosen_strength(model, fold, rule, strengths, k)
+    pred = rule(model, fold, stack, targets, strength).detach().double().numpy()
     found = np.full((len(fold.x), pred.shape[-1]), np.nan)
     found[stack.query[stack.asked]] = pred[stack.asked]
     return found[fold.test]
 
 
-def chosen_strength(of: Adapted, model: Perceptron, fold: Fold, k: int) -> float:
+def chosen_strength(model: Perceptron, fold: Fold, rule: Rule, strengths: Sequence[float], k: int) -> float:
     """The strength with the smallest squared error over all validation clips, each predicted from k others."""
     stack, targets = fold.to_choose(k, max(SHOTS))
     wanted, asked = fold.y[stack.query], torch.from_numpy(stack.asked)
 
     def error(strength: float) -> float:
-        pred = of.rule(model, fold, stack, targets, strength)
+        pred = rule(model, fold, stack, targets, strength)
         found = float((pred - wanted)[asked].square().mean())
         return found if np.isfinite(found) else np.inf
 
-    return min(of.strengths, key=error)
+    return min(strengths, key=error)
 
 
 def ridge_update(embedding: Tensor, residual: Tensor, penalty: float) -> Tensor:
@@ -137,7 +112,7 @@ def _predicted(model: Perceptron, x: Tensor) -> Tensor:
     return model(x.flatten(0, 1)[None])[0].unflatten(0, x.shape[:2])
 
 
-def tuned(*parts: str) -> Rule:
+def steps(*parts: str) -> Rule:
     """Gradient steps on the parts named (`encoder`, `head`); the strength is their rate."""
 
     def rule(model: Perceptron, fold: Fold, stack: Stack, targets: Tensor, strength: float) -> Tensor:
@@ -156,3 +131,10 @@ def tuned(*parts: str) -> Rule:
 
     return rule
 
+
+RULES: dict[str, Rule] = {
+    "shift": shift,
+    "head_ridge": head_ridge,
+    "head_steps": steps(*HEAD),
+    "all_steps": steps(*WHOLE),
+}

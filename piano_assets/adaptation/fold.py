@@ -129,4 +129,3 @@ def standardised(features: np.ndarray, by: np.ndarray) -> Tensor:
     std = np.sqrt(np.where(there, (chosen - mean) ** 2, 0).sum(0) / n)
     x = (features - mean) / np.where(std > 1e-9 * np.maximum(abs(mean), 1), std, 1.0)
     return torch.from_numpy(np.nan_to_num(np.clip(x, -CLIP, CLIP))).float()
-

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from piano_assets.adaptation.conditions import MAIN
 from piano_assets.adaptation.episodes import Stack, draw_tasks
-from piano_assets.adaptation.few_shot import MAIN, STEPS, Adapted, tuned
 from piano_assets.adaptation.fitting import fit_joint
 from piano_assets.adaptation.fold import Fold
 from piano_assets.adaptation.perceptron import (
@@ -28,18 +28,21 @@ from piano_assets.adaptation.perceptron import (
 )
 
 WHOLE, HEAD = ("encoder", "head"), ("head",)
+STEPS = 5
+"""Gradient steps of an adaptation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetaSettings:
     """How a start is learnt: tasks a step, clips a query, rate of the inner steps, of the outer ones, and how many."""
 
-    tasks: int = 8
+    tasks: int = 4
     n_query: int = 15
     inner_rate: float = 0.03
+    inner_steps: int = STEPS
     outer_rate: float = 3e-4
     weight_decay: float = 1.0
-    steps: int = 200
+    steps: int = 100
 
 
 MetaGradient = Callable[[Perceptron, Params, Fold, Stack, MetaSettings, torch.Generator | None], list[Tensor]]
@@ -67,7 +70,7 @@ def through_adaptation(
         fold.x[stack.support],
         fold.labels(stack.support, stack.rated),
         rate=settings.inner_rate,
-        steps=STEPS,
+        steps=settings.inner_steps,
         learnt=names_below(model, parts),
         weight=torch.from_numpy(stack.rated).float(),
         second_order=second_order,
@@ -99,12 +102,12 @@ def towards_adapted(
         fold.x[rows],
         fold.labels(rows, there),
         rate=settings.inner_rate,
-        steps=STEPS,
+        steps=settings.inner_steps,
         learnt=tuple(params),
         weight=torch.from_numpy(there).float(),
         chance=chance,
     )
-    scale = settings.inner_rate * STEPS
+    scale = settings.inner_rate * settings.inner_steps
     return [(start - adapted[name].mean(0, keepdim=True)).detach() / scale for name, start in params.items()]
 
 
@@ -133,16 +136,15 @@ def meta_train(fold: Fold, gradient: MetaGradient, settings: MetaSettings | None
     return model
 
 
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-"""Rates of gradient steps to choose among."""
-
-
-def meta_learnt(gradient: MetaGradient, *parts: str) -> Adapted:
-    """A start learnt by a meta-gradient, adapted by steps of its parts."""
-    return Adapted(tuned(*parts), RATES, partial(meta_train, gradient=gradient))
-
-
 MAML = partial(through_adaptation, parts=WHOLE)
 ANIL = partial(through_adaptation, parts=HEAD)
 FIRST_ORDER = partial(through_adaptation, parts=WHOLE, second_order=False)
-REPTILE = towards_adapted
+
+STARTS: dict[str, Callable[[Fold], Perceptron]] = {
+    "joint": fit_joint,
+    "maml": partial(meta_train, gradient=MAML),
+    "anil": partial(meta_train, gradient=ANIL),
+    "first_order_maml": partial(meta_train, gradient=FIRST_ORDER),
+    "reptile": partial(meta_train, gradient=towards_adapted),
+}
+"""Networks that are adapted."""
