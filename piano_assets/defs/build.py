@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from piano_assets.defs import (
+    adaptation,
     checks,
     corpus,
     data,
@@ -23,7 +24,7 @@ def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
     """All definitions; tests pass their own resources."""
     return dg.Definitions(
         assets=[
-            *(*corpus.ASSETS, *features.ASSETS, *training.ASSETS, *ensembles.ASSETS),
+            *(*corpus.ASSETS, *features.ASSETS, *training.ASSETS, *ensembles.ASSETS, *adaptation.ASSETS),
             *(*probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
         ],
         asset_checks=checks.CHECKS,

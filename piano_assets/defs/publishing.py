@@ -27,7 +27,7 @@ REPORTED = (
         "halted",
         "published",
     ),
-    *("subjects", "scores", "calibration", "tests", "leaderboard_trials"),
+    *("subjects", "scores", "calibration", "tests", "leaderboard_trials", "adaptation_curves"),
 )
 
 
@@ -35,7 +35,7 @@ REPORTED = (
     group_name=GROUP,
     kinds={"html"},
     owners=OWNERS,
-    deps=["leaderboard", "calibration", "tests", "history", *PROBE_ASSETS],
+    deps=["leaderboard", "calibration", "tests", "history", "adaptation_curves", *PROBE_ASSETS],
     automation_condition=AUTOMATION,
 )
 def report(context: dg.AssetExecutionContext, piano: PianoData) -> dg.MaterializeResult:
@@ -79,7 +79,7 @@ def _recordings(store: Store) -> dict[str, Path]:
     group_name=GROUP,
     kinds={"duckdb"},
     owners=OWNERS,
-    deps=["leaderboard", "tests", "symbolic_features", "audio_features", *PROBE_ASSETS],
+    deps=["leaderboard", "tests", "symbolic_features", "audio_features", "adaptation_curves", *PROBE_ASSETS],
     automation_condition=AUTOMATION,
     pool="snapshot",
 )

@@ -131,7 +131,7 @@ def test_replay_keeps_more_of_the_first_group_than_fine_tuning(fold):
 def test_the_strength_is_the_one_with_the_smallest_validation_error(fold):
     strengths = (0.0, 1e6)
     outcomes = [in_sequence(fold, Consolidation(s)) for s in strengths]
-    errors = [np.square(l.predict(fold, fold.valid) - fold.y[fold.valid].numpy()).mean() for l, _ in outcomes]
+    errors = [np.square(of.predict(fold, fold.valid) - fold.y[fold.valid].numpy()).mean() for of, _ in outcomes]
     chosen = continual.ewc(fold, strengths=strengths)
     np.testing.assert_array_equal(chosen["clean"], outcomes[int(np.argmin(errors))][1]["clean"])
 

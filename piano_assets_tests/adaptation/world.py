@@ -1,4 +1,4 @@
-"""A small world for this room: 8 performers who each play 2 clips of 6 clusters, labels that features and performer make.
+"""A small world for this room: 8 performers who each play 2 clips of 6 clusters.
 
 Works are two: the first half of the performers play the one, the others the other. A label is linear in the features
 plus the performer's own offset, which no feature shows.
