@@ -172,6 +172,29 @@ def probe(configs: tuple[str, ...], only: tuple[str, ...], clips: int | None, sh
 
 
 @click.command()
+@click.argument("methods", nargs=-1)
+def adapt(methods: tuple[str, ...]) -> None:
+    """Predict by METHODS of adaptation (default: all): to new performers, to other works, dimension after dimension."""
+    from piano_assets.adaptation.methods import METHODS
+    from piano_assets.defs.data import PianoData
+    from piano_assets.defs.quickstart import StageFailed, materializer
+
+    unknown = sorted(set(methods) - set(METHODS))
+    if unknown:
+        raise click.ClickException(f"no method {', '.join(unknown)}; there are: {', '.join(METHODS)}")
+    piano = PianoData(root=os.environ.get("PIANO_DATA", "data"), corpus=store_of().corpus)
+    materialize = materializer(instance(), piano)
+    for name in methods or METHODS:
+        started = time.perf_counter()
+        try:
+            materialize(["adaptation"], name)
+        except StageFailed as error:
+            raise click.ClickException(f"{error}. What was published stays; call again to go on.") from error
+        console.print(f"[green]{name}[/]: {time.perf_counter() - started:.0f} s")
+    console.print("Results: `piano comparisons adaptation`, once `piano results` has refreshed them.")
+
+
+@click.command()
 def results() -> None:
     """Make scores, tests, leaderboard, report and database anew from what stands."""
     store = store_of()
@@ -243,4 +266,4 @@ def gc(days: float, removes: bool) -> None:
         console.print("Nothing was removed: piano gc --remove")
 
 
-COMMANDS = (run, sweep, ship, share, probe, results, smoke, mirror, gc)
+COMMANDS = (run, sweep, ship, share, probe, adapt, results, smoke, mirror, gc)

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from piano_assets.defs import (
+    adaptation,
     checks,
     corpus,
     data,
@@ -25,7 +26,7 @@ def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(*corpus.ASSETS, *features.ASSETS, *transcription.ASSETS, *training.ASSETS, *ensembles.ASSETS),
-            *(*probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
+            *(*adaptation.ASSETS, *probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
         ],
         asset_checks=checks.CHECKS,
         jobs=[*training.JOBS, *jobs.JOBS],

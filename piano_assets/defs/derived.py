@@ -1,7 +1,8 @@
 """Comparisons of what is made from trials, of all rooms that own such subjects; adding a room's is one line."""
 
+from piano_assets.adaptation.comparisons import COMPARISONS as ADAPTATION
 from piano_assets.catalogue.derived import Derived
 from piano_assets.ensembles import recipes
 
-DERIVED: tuple[Derived, ...] = (recipes.COMPARISON,)
+DERIVED: tuple[Derived, ...] = (recipes.COMPARISON, *ADAPTATION)
 BY_NAME: dict[str, Derived] = {of.name: of for of in DERIVED}

@@ -28,7 +28,7 @@ REPORTED = (
         "halted",
         "published",
     ),
-    *("subjects", "scores", "calibration", "tests", "leaderboard_trials"),
+    *("subjects", "scores", "calibration", "tests", "leaderboard_trials", "adaptation_curves"),
 )
 
 
@@ -36,7 +36,7 @@ REPORTED = (
     group_name=GROUP,
     kinds={"html"},
     owners=OWNERS,
-    deps=["leaderboard", "calibration", "tests", "history", *PROBE_ASSETS],
+    deps=["leaderboard", "calibration", "tests", "history", "adaptation_curves", *PROBE_ASSETS],
     automation_condition=AUTOMATION,
 )
 def report(context: dg.AssetExecutionContext, piano: PianoData) -> dg.MaterializeResult:
@@ -80,7 +80,7 @@ def _recordings(store: Store) -> dict[str, Path]:
     group_name=GROUP,
     kinds={"duckdb"},
     owners=OWNERS,
-    deps=["leaderboard", "tests", *FEATURES, *PROBE_ASSETS],
+    deps=["leaderboard", "tests", "adaptation_curves", *FEATURES, *PROBE_ASSETS],
     automation_condition=AUTOMATION,
     pool="snapshot",
 )

@@ -19,7 +19,7 @@ from piano_assets.ensembles.recipes import RECIPES
 CORPUS = ["percepiano_source", "clips", "notes", "controls", "clusters", "ratings", "labels", "noise_ceiling"]
 FEATURES = ["symbolic_features", "music_features", "audio_features", "sound_features"]
 TABLES = ["trials", "comparisons", "arms", "published", "lookups"]
-RESULTS = ["subjects", "scores", "calibration", "tests", "leaderboard", "report", "warehouse"]
+RESULTS = ["subjects", "scores", "calibration", "tests", "leaderboard", "adaptation_curves", "report", "warehouse"]
 PLAIN_LOG: dict = {"loggers": {"console": {}}}
 
 

@@ -57,7 +57,7 @@ def evaluated(store: Store, *tables: str) -> str:
     return key("evaluation", inputs)
 
 
-BELOW_PREDICTIONS = ["predictions", "lookups", "ensembles"]
+BELOW_PREDICTIONS = ["predictions", "lookups", "ensembles", "adaptation"]
 
 
 @dg.multi_asset(

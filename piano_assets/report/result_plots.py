@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from piano_assets.dimensions import NAMES
+from piano_assets.report.adaptation_plots import sequence_figure, support_figure
 from piano_assets.report.differences import differences_plot, is_plotted
 from piano_assets.report.outcomes import outcomes
 from piano_assets.report.plots import (
@@ -44,13 +45,29 @@ def result_plots(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:
 
     Args:
         tables: leaderboard (without single seeds), predictions, labels, clips, notes, subjects, history, calibration,
-            robustness and diagnostics, and those of `outcomes.READ`.
+            robustness, diagnostics and adaptation_curves, and those of `outcomes.READ`.
     """
     plots = []
     subject = best_subject(tables["leaderboard"])
     if subject is not None:
         plots += [_scatter(subject, tables), _bars(subject, tables), _heat(tables)]
-    return plots + _comparisons(tables) + _coverage(tables) + _curves(tables) + _probes(tables)
+    plots += _comparisons(tables) + _coverage(tables) + _curves(tables)
+    return plots + _adaptation(tables["adaptation_curves"]) + _probes(tables)
+
+
+def _adaptation(rows: pd.DataFrame) -> list[Plot]:
+    """What rated clips of a new performer bring, and what is forgotten; nothing where nothing was adapted."""
+    found, there = [], set(rows["curve"])
+    if "support" in there:
+        note = "Split performer: every clip predicted from rated clips of the same performer and of other music."
+        title = "Rated clips of a new performer"
+        found.append(Plot("adaptation.support", title, note, support_figure(rows)))
+    if "sequence" in there:
+        note = (
+            "Groups of dimensions learnt one after another with one encoder; each panel begins with its group's stage."
+        )
+        found.append(Plot("adaptation.sequence", "What is forgotten", note, sequence_figure(rows)))
+    return found
 
 
 def _probes(tables: Mapping[str, pd.DataFrame]) -> list[Plot]:

@@ -3,6 +3,7 @@
 from piano_assets.schemas.columns import (
     CI,
     DIMENSION_OR_MEAN,
+    LEVEL,
     POPULATION,
     RULE,
     SPLIT,
@@ -10,6 +11,7 @@ from piano_assets.schemas.columns import (
     TUNINGS,
     Column,
     Table,
+    integer,
     number,
     text,
 )
@@ -53,6 +55,24 @@ TABLES: tuple[Table, ...] = (
         "What goes on inside a trained model, and where it errs.",
         _probed(DIAGNOSTICS, "what the row is about: a layer, a group of features, a clip, ...", "place on its axis"),
         KEY,
+    ),
+    Table(
+        "adaptation_curves",
+        "What adapting brings over the number of rated clips, and what is forgotten where dimensions come in groups.",
+        {
+            "subject": SUBJECT,
+            "split": SPLIT,
+            "rule": RULE,
+            "curve": text("what the steps are", values=("support", "sequence")),
+            "group": text("group of dimensions, or all of them"),
+            "step": integer("rated clips of the performer; groups of dimensions learnt so far", 0),
+            "population": POPULATION,
+            "level": LEVEL,
+            "metric": text("metric; with '_change' less that of the unadapted, paired"),
+            "value": number("value", nullable=True),
+            **CI,
+        },
+        ("subject", "split", "rule", "curve", "group", "step", "population", "level", "metric"),
     ),
     Table(
         "evaluation_ledger",

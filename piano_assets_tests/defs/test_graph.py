@@ -23,6 +23,7 @@ def test_every_stage_ran_and_every_asset_was_materialized(graph: Graph):
     known = build_defs().resolve_all_asset_specs()
     logged = {s.key for s in known if graph.instance.get_latest_materialization_event(s.key)}
     asked_for = {
+        "adaptation",
         "procedures",
         "evaluation_ledger",
         *("transcriptions", "transcription_quality", "transcribed_features"),  # with the extra `transcribe`
@@ -44,7 +45,15 @@ def test_the_snapshot_holds_every_table_and_subject(graph: Graph):
     tables = query(graph.store, "SELECT table_name, estimated_size AS n FROM duckdb_tables()").set_index("table_name")
     assert set(tables.index) == set(TABLES)
     empty = set(tables.index[tables["n"] == 0])
-    assert empty <= {"quarantine", "tests", "halted", "robustness", "diagnostics", "evaluation_ledger"}, empty
+    assert empty <= {
+        "quarantine",
+        "tests",
+        "halted",
+        "robustness",
+        "diagnostics",
+        "adaptation_curves",
+        "evaluation_ledger",
+    }, empty
     board = query(graph.store, "FROM leaderboard")
     ours = board[(board["split"] == "cluster") & (board["rule"] == "clean")]
     assert set(ours["subject"]) >= {"family.ridge", "family.kernel_ridge", "ast.reference@smoke", "lookup.excerpt_mean"}

@@ -139,6 +139,14 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
     probed = pd.concat([clean, probed.assign(condition=probed["condition"])], ignore_index=True)
     probed = probed.assign(subject="forest.reference|0", split="cluster", rule="clean", tuning="tuned", probe="noise")
     probed = probed.assign(population="all", dimension="mean", value=unit(probed), ci_low=0.1, ci_high=1.0)
+    told = {"split": "performer", "rule": "clean", "population": "all", "level": "global", "group": "all"}
+    support = cross(subject=("adaptation.shift", "adaptation.maml"), step=(1, 5), metric=("pearson_mean", "r2_pooled"))
+    support = pd.concat(
+        [support, cross(subject=("adaptation.unadapted",), step=(0,), metric=("pearson_mean", "r2_pooled"))]
+    )
+    change = support[support["step"] > 0].assign(metric=lambda rows: rows["metric"] + "_change")
+    adapted = pd.concat([support, change]).assign(curve="support", **told)
+    adapted = adapted.assign(value=unit(adapted), ci_low=0.1, ci_high=1.0)
     quarantine = [
         ("midi", "broken.mid", "a file can be read as MIDI", "truncated"),
         ("midi", "empty.mid", "notes", "0"),
@@ -158,6 +166,7 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         **{name: TABLES[name].empty() for name in ("comparisons", "arms", "halted")},
         **{name: TABLES[name].empty() for name in ("calibration", "diagnostics")},
         "robustness": probed,
+        "adaptation_curves": adapted,
         "runs": runs,
         "history": history,
         "predictions": predictions,

@@ -154,14 +154,14 @@ def test_unranked_is_never_best():
 def test_without_a_ranked_subject_the_page_stands():
     tables = report_tables()
     tables["leaderboard"] = tables["leaderboard"].assign(rank=pd.array([pd.NA] * 4, "Int32"))
-    assert [p.name for p in result_plots(tables)] == ["learning_curves.others", "noise"]
+    assert [p.name for p in result_plots(tables)] == ["learning_curves.others", "adaptation.support", "noise"]
     assert len(page(tables, plots=True).tables) == 5
 
 
 def test_without_history_there_are_no_learning_curves():
     tables = report_tables()
     tables["history"] = tables["history"].iloc[:0]
-    names = ["predicted_against_rated", "dimensions", "dimension_heat", "noise"]
+    names = ["predicted_against_rated", "dimensions", "dimension_heat", "adaptation.support", "noise"]
     assert [p.name for p in result_plots(tables)] == names
 
 
