@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from piano_assets.corpus.archive import BLOCK, unpack
 from piano_assets.corpus.source import (
-    BLOCK,
     CHECKSUM,
     PERFORMANCES,
     RATINGS_FILE,
@@ -19,8 +19,8 @@ from piano_assets.corpus.source import (
     checksum,
     download,
     locate,
-    unpack,
     verify,
+    wanted,
 )
 
 FILES = {
@@ -277,7 +277,7 @@ def test_lasting_fault_is_an_error_and_leaves_nothing_published(fetch, tmp_path,
 
 @pytest.mark.parametrize(("limit", "message"), [(CUT, "bytes came"), (len(ARCHIVE), None)])
 def test_size_is_limited(fetch, tmp_path, monkeypatch, limit, message):
-    monkeypatch.setattr("piano_assets.corpus.source.MAX_BYTES", limit)
+    monkeypatch.setattr("piano_assets.corpus.archive.MAX_BYTES", limit)
     _, run = fetch(good)
     if message is None:
         assert_published(run())
@@ -305,7 +305,7 @@ def test_other_files_at_the_destination_are_not_touched(fetch, tmp_path):
 
 def test_unpack_takes_only_what_is_needed(tmp_path):
     (tmp_path / "a.zip").write_bytes(archive(**{"other/total_2rounds.csv": b"", f"{SCORES}/deep/x.mid": b""}))
-    unpack(tmp_path / "a.zip", tmp_path / "out")
+    unpack(tmp_path / "a.zip", tmp_path / "out", wanted)
     assert {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()} == set(
         FILES
     )
@@ -325,7 +325,7 @@ def test_no_member_leaves_the_folder(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
         z.writestr(name, b"MThd")
     with pytest.raises(SourceError, match="would leave its folder"):
-        unpack(tmp_path / "a.zip", tmp_path / "deep" / "er" / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "deep" / "er" / "out", wanted)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.zip"]
 
 
@@ -334,18 +334,18 @@ def test_a_member_that_is_a_link_is_written_as_a_file(tmp_path):
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
         z.writestr(link, "/etc/passwd")
-    unpack(tmp_path / "a.zip", tmp_path / "out")
+    unpack(tmp_path / "a.zip", tmp_path / "out", wanted)
     assert not (tmp_path / "out" / RATINGS_FILE).is_symlink()
     assert (tmp_path / "out" / RATINGS_FILE).read_text() == "/etc/passwd"
 
 
 def test_a_small_archive_of_large_files_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr("piano_assets.corpus.source.MAX_BYTES", 1_000_000)
+    monkeypatch.setattr("piano_assets.corpus.archive.MAX_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr(f"top/{RATINGS_FILE}", bytes(1_000_001))
     assert (tmp_path / "a.zip").stat().st_size < 2000
     with pytest.raises(SourceError, match="unpacks to more than 1000000 bytes"):
-        unpack(tmp_path / "a.zip", tmp_path / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "out", wanted)
     assert not (tmp_path / "out").exists()
 
 
@@ -357,7 +357,7 @@ def test_a_member_that_is_larger_than_it_says_is_no_way_around(tmp_path):
     assert content.count((1_000_000).to_bytes(4, "little")) == 2
     (tmp_path / "a.zip").write_bytes(content.replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     with pytest.raises(zipfile.BadZipFile):
-        unpack(tmp_path / "a.zip", tmp_path / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "out", wanted)
     assert (tmp_path / "out" / RATINGS_FILE).stat().st_size <= 10
 
 
