@@ -1,8 +1,8 @@
-"""A network that guesses hidden parts of a performance: a transformer over notes, with a distribution for each attribute.
+"""A network that guesses hidden parts of a performance: a transformer over notes with a distribution per attribute.
 
-After the masked language model of Devlin et al. (2019, sec. 3.1), as MidiBERT-Piano (Chou et al. 2021) has it for notes;
-but what the notes *are* is always seen, and what a performer decides is hidden and guessed. Shapes: b windows,
-n notes, a attributes.
+After the masked language model of Devlin et al. (2019, sec. 3.1), which MidiBERT-Piano (Chou et al. 2021) has for
+notes. But what the notes *are* is always seen here: what a performer decides is hidden and guessed.
+Shapes: b windows, n notes, a attributes.
 """
 
 from collections.abc import Sequence

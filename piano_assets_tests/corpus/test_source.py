@@ -2,10 +2,7 @@
 
 import hashlib
 import io
-import threading
-import time
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -22,6 +19,7 @@ from piano_assets.corpus.source import (
     verify,
     wanted,
 )
+from piano_assets_tests.corpus.server import CUT, Server, fails, sends, stalls
 
 FILES = {
     RATINGS_FILE: b"user,dataID\n" * 2000,
@@ -47,106 +45,23 @@ def archive(files=FILES, **extra: bytes) -> bytes:
 
 
 ARCHIVE = archive()
-CUT = 40_000
 RESUMED = f"bytes={CUT // BLOCK * BLOCK}-"
 
+ESCAPING = io.BytesIO()
+with zipfile.ZipFile(ESCAPING, "w") as z:
+    z.writestr(f"PercePiano-abc/{PERFORMANCES}/../../../../../evil.mid", b"MThd")
 
-class Server(ThreadingHTTPServer):
-    """Answers each request by the next item of `script` (the last one over and over); keeps what was asked."""
-
-    daemon_threads = True
-
-    def __init__(self, *script):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.asked = list(script), []
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/archive.zip"
-
-    def handle_error(self, *_):
-        """Clients that hang up are part of the tests."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self):
-        script = self.server.script
-        act = script.pop(0) if len(script) > 1 else script[0]
-        self.server.asked.append(self.headers.get("Range"))
-        act(self)
-
-    def log_message(self, *_):
-        """Quiet."""
-
-    def ranged(self, content, *, upto=None, honour=True, length=True):
-        asked = self.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and honour else 0
-        if start >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if length:
-            self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        self.wfile.write(content[start:upto])
-        self.wfile.flush()
-
-
-def good(h):
-    h.ranged(ARCHIVE)
-
-
-def truncated(h):
-    h.ranged(ARCHIVE, upto=CUT)
-
-
-def truncated_unannounced(h):
-    h.ranged(ARCHIVE, upto=CUT, length=False)
-
-
-def without_length(h):
-    h.ranged(ARCHIVE, length=False)
-
-
-def stalled(h):
-    h.ranged(ARCHIVE, upto=CUT)
-    time.sleep(0.6)
-
-
-def ignores_range(h):
-    h.ranged(ARCHIVE, honour=False)
-
-
-def broken(h):
-    h.send_error(500)
-
-
-def absent(h):
-    h.send_error(404)
-
-
-def html(h):
-    h.ranged(b"<html>please log in</html>" * 100)
-
-
-def other_content(h):
-    h.ranged(archive(FILES | {RATINGS_FILE: b"forged"}))
-
-
-def incomplete(h):
-    h.ranged(archive({RATINGS_FILE: b"alone"}))
-
-
-def escaping(h):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as z:
-        z.writestr(f"PercePiano-abc/{PERFORMANCES}/../../../../../evil.mid", b"MThd")
-    h.ranged(buffer.getvalue())
+good = sends(ARCHIVE)
+truncated = sends(ARCHIVE, upto=CUT)
+truncated_unannounced = sends(ARCHIVE, upto=CUT, length=False)
+without_length = sends(ARCHIVE, length=False)
+stalled = stalls(ARCHIVE)
+ignores_range = sends(ARCHIVE, honour=False)
+broken, absent = fails(500), fails(404)
+html = sends(b"<html>please log in</html>" * 100)
+other_content = sends(archive(FILES | {RATINGS_FILE: b"forged"}))
+incomplete = sends(archive({RATINGS_FILE: b"alone"}))
+escaping = sends(ESCAPING.getvalue())
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ N_PARTS = 4
 """Stretches of chords are hidden in as many turns, so that each note is guessed from three quarters of the others."""
 
 VIEWS = ("neighbours", "others", "score")
-"""What a note's attributes are guessed from: the notes around it, the other groups of attributes, or the score alone."""
+"""What a note's attributes are guessed from: the notes around it, its other groups of attributes, the score alone."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ def answers(network: MaskedNotes, events: np.ndarray) -> Answers:
     """Ask a network, in evaluation mode, about a performance's `events` (n, WIDTH)."""
     found = [_of_stretch(network, torch.from_numpy(stretch)) for stretch in stretches(events)]
     states, departure, surprise = zip(*found, strict=True)
-    return Answers(
-        torch.cat(states).numpy(), torch.cat(departure, dim=1).numpy(), torch.cat(surprise, dim=1).numpy()
-    )
+    return Answers(torch.cat(states).numpy(), torch.cat(departure, dim=1).numpy(), torch.cat(surprise, dim=1).numpy())
 
 
 def stretches(events: np.ndarray) -> Iterator[np.ndarray]:
@@ -64,9 +62,7 @@ def _of_stretch(network: MaskedNotes, events: Tensor) -> tuple[Tensor, Tensor, T
     chord = events[:, -1] - events[0, -1]
     hidden = questions(chord)
     turns, attributes = len(hidden), events[:, N_SCORE:-1]
-    states, logits = network(
-        events[:, :N_SCORE].expand(turns, -1, -1), attributes.expand(turns, -1, -1), hidden
-    )
+    states, logits = network(events[:, :N_SCORE].expand(turns, -1, -1), attributes.expand(turns, -1, -1), hidden)
     value, target = network.standardised(attributes), network.bins(attributes[None])[0]
     part = masks.spans(chord) % N_PARTS
     departure, surprise = [], []

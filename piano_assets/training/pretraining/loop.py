@@ -46,9 +46,10 @@ class Recipe:
 
 
 def quantile_bins(values: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bins of as equal counts as ties allow: (edges (k - 1,), centres (k,): the mean of each bin's values), k <= n_bins.
+    """Bins of as equal counts as ties allow: edges (k - 1,) and centres (k,), the mean of each bin's values.
 
-    A value that many notes share, such as a pedal at 127, has one bin of its own or shares the end of one.
+    A value that many notes share, such as a pedal at 127, has one bin of its own or shares the end of one: k may be
+    less than `n_bins`.
     """
     edges = np.unique(np.quantile(values, np.arange(1, n_bins) / n_bins))
     edges = edges[edges > values.min()]
@@ -175,9 +176,7 @@ def train(
     return rows
 
 
-def _loss(
-    recipe: Recipe, network: MaskedNotes, window: Tensor, generator: torch.Generator, precision: str
-) -> Tensor:
+def _loss(recipe: Recipe, network: MaskedNotes, window: Tensor, generator: torch.Generator, precision: str) -> Tensor:
     reach = recipe.transposition
     by = torch.randint(-reach, reach + 1, (len(window),), generator=generator)
     hidden = masks.draw(window[..., -1], len(GROUPS), generator)
