@@ -22,6 +22,7 @@ CODE_VERSION: dict[str, int] = {
     "inner_folds": 1,
     "lookup": 1,
     "ensemble": 1,
+    "pretraining": 1,
     "evaluation": 4,
     "diagnostics": 2,
     "robustness": 2,

@@ -12,6 +12,7 @@ from piano_assets.defs import (
     executors,
     features,
     jobs,
+    pretraining,
     probes,
     publishing,
     results,
@@ -24,6 +25,7 @@ def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(*corpus.ASSETS, *features.ASSETS, *training.ASSETS, *ensembles.ASSETS),
+            *pretraining.ASSETS,
             *(*probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
         ],
         asset_checks=checks.CHECKS,

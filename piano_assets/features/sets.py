@@ -8,6 +8,8 @@ import pandas as pd
 from piano_assets.features import traditional
 
 SYMBOLIC_RENDERING = "midi"
+OF_NOTES = ("symbolic", "pretrained")
+"""Sources that are computed from the notes, whatever the audio."""
 RELATIVE_SUFFIX = "_vs_deadpan"
 
 SPECTRAL = tuple(name for name in traditional.SPECTRAL if name.startswith("spectral_"))
@@ -33,7 +35,9 @@ FEATURE_SETS: dict[str, Callable[[str, str], bool]] = {
     "all_traditional": _audio(*traditional.TRADITIONAL),
     "symbolic": lambda source, feature: source == "symbolic",
     "symbolic_absolute": lambda source, feature: source == "symbolic" and not feature.endswith(RELATIVE_SUFFIX),
-    "all": lambda source, feature: True,
+    "all": lambda source, feature: source in ("audio", "symbolic"),
+    "pretrained": lambda source, feature: source == "pretrained",
+    "symbolic_pretrained": lambda source, feature: source in OF_NOTES,
 }
 """Set -> does it hold the feature of this (source, name)? `all_traditional` has 65 features."""
 
@@ -51,6 +55,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "symbolic": ("symbolic",),
     "symbolic_absolute": ("symbolic",),
     "all": ("audio", "symbolic"),
+    "pretrained": ("pretrained",),
+    "symbolic_pretrained": OF_NOTES,
 }
 
 
@@ -71,7 +77,7 @@ def design_matrix(
     """Pivot the long table `features` into a matrix of one set: (X (n_clips, n_features) float64, names).
 
     Rows follow `clips`, columns are sorted by source and name; NULL becomes NaN. Audio features are taken from
-    `rendering`; symbolic ones have rendering `midi` whatever the audio. Other clips and renderings are ignored.
+    `rendering`; those of the notes have rendering `midi` whatever the audio. Other clips and renderings are ignored.
 
     Raises:
         KeyError: an unknown set.
@@ -91,9 +97,9 @@ def design_matrix(
 
     column_of = np.full(len(names) * len(sources), -1, np.int64)
     column_of[[k for _, _, k in wanted]] = np.arange(len(wanted))
-    is_symbolic = (sources == "symbolic")[source_code]
+    of_notes = np.isin(sources.astype(str), OF_NOTES)[source_code]
     right = np.where(
-        is_symbolic, (renderings == SYMBOLIC_RENDERING)[rendering_code], (renderings == rendering)[rendering_code]
+        of_notes, (renderings == SYMBOLIC_RENDERING)[rendering_code], (renderings == rendering)[rendering_code]
     )
     column = np.where(right, column_of[kind], -1)
     use = np.flatnonzero(column >= 0)

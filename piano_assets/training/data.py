@@ -86,7 +86,7 @@ def part_names(trial: Trial) -> list[tuple[str, str]]:
     if trial.inputs.features:
         from piano_assets.features.sets import SOURCES
 
-        of = {"symbolic": "symbolic", "audio": f"audio.{trial.inputs.rendering}"}
+        of = {"symbolic": "symbolic", "pretrained": "pretrained", "audio": f"audio.{trial.inputs.rendering}"}
         names += [("features", of[source]) for source in SOURCES.get(trial.inputs.features, ("audio",))]
     return names + [("spectrograms", name) for name in sequence_names(trial)]
 

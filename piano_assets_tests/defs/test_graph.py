@@ -25,6 +25,9 @@ def test_every_stage_ran_and_every_asset_was_materialized(graph: Graph):
     asked_for = {
         "procedures",
         "evaluation_ledger",
+        "pretraining_clips",
+        "pretrained_encoder",
+        "pretrained_features",
         *ROBUSTNESS,
         *DIAGNOSTICS,
     }  # by partition, of models that somebody names
@@ -43,7 +46,15 @@ def test_the_snapshot_holds_every_table_and_subject(graph: Graph):
     tables = query(graph.store, "SELECT table_name, estimated_size AS n FROM duckdb_tables()").set_index("table_name")
     assert set(tables.index) == set(TABLES)
     empty = set(tables.index[tables["n"] == 0])
-    assert empty <= {"quarantine", "tests", "halted", "robustness", "diagnostics", "evaluation_ledger"}, empty
+    assert empty <= {
+        "pretraining_clips",
+        "quarantine",
+        "tests",
+        "halted",
+        "robustness",
+        "diagnostics",
+        "evaluation_ledger",
+    }, empty
     board = query(graph.store, "FROM leaderboard")
     ours = board[(board["split"] == "cluster") & (board["rule"] == "clean")]
     assert set(ours["subject"]) >= {"family.ridge", "family.kernel_ridge", "ast.reference@smoke", "lookup.excerpt_mean"}

@@ -7,8 +7,7 @@ draws what it would have drawn.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -40,9 +39,6 @@ class Recipe:
     warmup: float = 0.05
     transposition: int = 5
     seed: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def quantile_bins(values: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,11 +101,12 @@ def mean_hidden(nats: Tensor, hidden: Tensor) -> Tensor:
 
 @dataclass
 class State:
-    """Where a pretraining stands after whole epochs; `save` and `load` of the caller keep it."""
+    """Where a pretraining stands after whole epochs."""
 
     network: MaskedNotes
     optimizer: torch.optim.AdamW
     epoch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 def start(recipe: Recipe, windows: np.ndarray) -> State:
@@ -132,17 +129,17 @@ def train(
     windows: np.ndarray,
     valid: np.ndarray,
     precision: str = "float32",
-    on_epoch: Callable[[State, dict[str, float]], None] | None = None,
+    on_epoch: Callable[[State], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, float]]:
-    """Train from where `state` stands to the last epoch; one row an epoch: train_nats, valid_nats, seconds.
+) -> None:
+    """Train from where `state` stands to the last epoch; it gains a row an epoch: train_nats, valid_nats, seconds.
 
     Args:
         windows, valid: (n_windows, n, WIDTH) raw.
         on_epoch: called after each epoch, to keep the state.
         progress: called with (steps done, steps in all).
     """
-    network, optimizer, rows = state.network, state.optimizer, []
+    network, optimizer = state.network, state.optimizer
     per_epoch = max(1, len(windows) // recipe.batch_size)
     steps = per_epoch * recipe.epochs
     while state.epoch < recipe.epochs:
@@ -170,10 +167,9 @@ def train(
             "valid_nats": judged(recipe, network, valid, precision),
             "seconds": time.perf_counter() - began,
         }
-        rows.append(row)
+        state.rows.append(row)
         if on_epoch is not None:
-            on_epoch(state, row)
-    return rows
+            on_epoch(state)
 
 
 def _loss(recipe: Recipe, network: MaskedNotes, window: Tensor, generator: torch.Generator, precision: str) -> Tensor:
