@@ -68,11 +68,11 @@ def pretrained_encoder(context: dg.AssetExecutionContext, piano: PianoData) -> d
     import shutil
 
     from piano_assets.corpus.pretraining.loading import used
-    from piano_assets.training.pretraining.loop import Recipe
+    from piano_assets.training.pretraining import loop
     from piano_assets.training.pretraining.run import pretrain, recipe_json, stands
     from piano_assets.training.provenance import precision_that_gains
 
-    store, recipe = piano.store(), Recipe()
+    store, recipe = piano.store(), loop.RECIPE
     wanted = key("pretraining", recipe_json(recipe), content(store, ("pretraining_clips", "all")))
     folder, work = checkpoint_folder(store.root, NAME), work_folder(store.root, wanted)
     record = stands(folder, wanted)

@@ -41,6 +41,10 @@ class Recipe:
     seed: int = 0
 
 
+RECIPE = Recipe()
+"""What the asset `pretrained_encoder` trains by."""
+
+
 def quantile_bins(values: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Bins of as equal counts as ties allow: edges (k - 1,) and centres (k,), the mean of each bin's values.
 
