@@ -40,13 +40,8 @@ def score_clusters(
     Raises:
         ScoreMissing: neither a deadpan rendition nor a score of an excerpt is there.
     """
-    sequences = _deadpan_pitches(clips, notes)
+    sequences = score_pitches(clips, notes, scores)
     excerpts = clips.drop_duplicates("excerpt").sort_values("excerpt")
-    for excerpt in excerpts["excerpt"]:
-        if excerpt not in sequences:
-            if excerpt not in (scores or {}):
-                raise ScoreMissing(f"excerpt {excerpt!r}: no deadpan rendition among the clips, and no score was given")
-            sequences[excerpt] = tuple(int(p) for p in (scores or {})[excerpt])
     pairs = [
         (a, b)
         for _, group in excerpts.groupby("work", sort=True)
@@ -54,6 +49,22 @@ def score_clusters(
         if shared_music(sequences[a], sequences[b]) >= MIN_SHARE
     ]
     return components(list(excerpts["excerpt"]), pairs)
+
+
+def score_pitches(
+    clips: pd.DataFrame, notes: pd.DataFrame, scores: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The pitch sequence of every excerpt's score: excerpt -> pitches. Arguments as in `score_clusters`.
+
+    Raises:
+        ScoreMissing: neither a deadpan rendition nor a score of an excerpt is there.
+    """
+    sequences = _deadpan_pitches(clips, notes)
+    for excerpt in sorted(set(clips["excerpt"]) - set(sequences)):
+        if excerpt not in (scores or {}):
+            raise ScoreMissing(f"excerpt {excerpt!r}: no deadpan rendition among the clips, and no score was given")
+        sequences[excerpt] = tuple(int(p) for p in (scores or {})[excerpt])
+    return sequences
 
 
 def shared_music(a: Sequence[int], b: Sequence[int], min_block: int = MIN_BLOCK) -> float:

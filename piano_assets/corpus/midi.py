@@ -33,13 +33,16 @@ class MidiError(ValueError):
         self.rule, self.value = rule, str(value)
 
 
-def read_midi(path: Path) -> Performance:
+def read_midi(path: Path, refuse: Callable[[Path, mido.MidiFile], None] | None = None) -> Performance:
     """Read notes and pedal movements, in seconds from the first onset.
 
     Events of all tracks and channels are merged. Repairs: zero-length notes are kept; releases belong to the oldest
     sounding note of their key; a note whose key is struck again while it sounds ends there; one that is never
     released ends with the last note event of its file (files run on for 20 s past it), or, where it began with
     that event, with the last event. Equal ticks at equal tempo give bit-equal times, wherever they lie in the file.
+
+    Args:
+        refuse: raises `MidiError` for a file that is sound, but not wanted.
 
     Raises:
         MidiError: the bytes are no MIDI file or break off; format 2 or SMPTE time; no note; a tempo outside
@@ -51,6 +54,8 @@ def read_midi(path: Path) -> Performance:
     notes, controls, tempos, last_tick = _events(midi)
     if not notes:
         raise MidiError(path, "a performance has at least one note", 0)
+    if refuse is not None:
+        refuse(path, midi)
     if last_tick > MAX_TICKS:
         raise MidiError(path, f"a file lasts at most {MAX_TICKS} ticks", last_tick)
     for _, tempo in tempos:

@@ -7,6 +7,10 @@ import pandas as pd
 
 SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67
 
+# Onsets closer than this belong to one chord: played chords spread over 10 to 30 ms (Goebl 2001, JASA 110:563),
+# while the fastest notes of trills lie 60 ms apart.
+CHORD_GAP_S = 0.035
+
 
 @dataclass(frozen=True, eq=False)
 class Performance:

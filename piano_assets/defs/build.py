@@ -13,6 +13,7 @@ from piano_assets.defs import (
     executors,
     features,
     jobs,
+    pretraining,
     probes,
     publishing,
     results,
@@ -26,7 +27,7 @@ def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(*corpus.ASSETS, *features.ASSETS, *transcription.ASSETS, *training.ASSETS, *ensembles.ASSETS),
-            *(*adaptation.ASSETS, *probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
+            *(*adaptation.ASSETS, *pretraining.ASSETS, *probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
         ],
         asset_checks=checks.CHECKS,
         jobs=[*training.JOBS, *jobs.JOBS],

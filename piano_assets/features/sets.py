@@ -11,6 +11,8 @@ from piano_assets.features import traditional
 SYMBOLIC_RENDERING = "midi"
 FROM_NOTES = ("symbolic", "music")
 """Sources that are read from the notes, whatever the sound."""
+PRETRAINED = "pretrained"
+"""What a network that was trained on other music finds in the notes."""
 RELATIVE_SUFFIX = "_vs_deadpan"
 
 SPECTRAL = tuple(name for name in traditional.SPECTRAL if name.startswith("spectral_"))
@@ -44,6 +46,9 @@ FEATURE_SETS: dict[str, Callable[[str, str], bool]] = {
         source in ("audio", *FROM_NOTES) and not feature.endswith(RELATIVE_SUFFIX)
     ),
     "audio_rich": lambda source, feature: source in ("audio", "sound"),
+    "pretrained": lambda source, feature: source == PRETRAINED,
+    "symbolic_pretrained": lambda source, feature: source in ("symbolic", PRETRAINED),
+    "all_music_pretrained": lambda source, feature: source in ("audio", *FROM_NOTES, PRETRAINED),
 }
 """Set -> does it hold the feature of this (source, name)? `all_traditional` has 65 features."""
 
@@ -66,6 +71,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "all_music_absolute": ("audio", *FROM_NOTES),
     "symbolic_music_absolute": FROM_NOTES,
     "audio_rich": ("audio", "sound"),
+    "pretrained": (PRETRAINED,),
+    "symbolic_pretrained": ("symbolic", PRETRAINED),
+    "all_music_pretrained": ("audio", *FROM_NOTES, PRETRAINED),
 }
 
 
@@ -77,7 +85,9 @@ def renderings(rendering: str) -> dict[str, str]:
     """
     sound = rendering.removeprefix(TRANSCRIBED)
     notes = SYMBOLIC_RENDERING if rendering == sound else rendering
-    return dict.fromkeys(("audio", "sound"), sound) | dict.fromkeys(FROM_NOTES, notes)
+    return (
+        dict.fromkeys(("audio", "sound"), sound) | dict.fromkeys(FROM_NOTES, notes) | {PRETRAINED: SYMBOLIC_RENDERING}
+    )
 
 
 def parts(set_name: str, rendering: str) -> list[str]:

@@ -85,14 +85,14 @@ def build_snapshot(
 ) -> Snapshot:
     """Build a snapshot of `parts` (by table) and swap it in; does nothing when their content is what stands there.
 
-    `feature_sets` maps set names to feature names; each becomes a wide view `features_<set>`.
+    `feature_sets` maps set names to feature names; each that has some becomes a wide view `features_<set>`.
     One writer at a time: a second one waits for the first. A part that is replaced meanwhile is taken as it then is.
 
     Raises:
         FileNotFoundError: a part is gone; nothing is swapped in.
     """
     started = time.perf_counter()
-    sets = {name: tuple(columns) for name, columns in (feature_sets or {}).items()}
+    sets = {name: columns for name, given in (feature_sets or {}).items() if (columns := tuple(given))}
     target, folder = snapshot_path(store), store.root / "snapshots"
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(store.root / ".snapshot.lock"):

@@ -2,15 +2,12 @@
 
 import hashlib
 import io
-import threading
-import time
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from piano_assets.corpus.archive import BLOCK, unpack
 from piano_assets.corpus.source import (
-    BLOCK,
     CHECKSUM,
     PERFORMANCES,
     RATINGS_FILE,
@@ -19,9 +16,10 @@ from piano_assets.corpus.source import (
     checksum,
     download,
     locate,
-    unpack,
     verify,
+    wanted,
 )
+from piano_assets_tests.corpus.server import CUT, Server, fails, sends, stalls
 
 FILES = {
     RATINGS_FILE: b"user,dataID\n" * 2000,
@@ -47,106 +45,23 @@ def archive(files=FILES, **extra: bytes) -> bytes:
 
 
 ARCHIVE = archive()
-CUT = 40_000
 RESUMED = f"bytes={CUT // BLOCK * BLOCK}-"
 
+ESCAPING = io.BytesIO()
+with zipfile.ZipFile(ESCAPING, "w") as z:
+    z.writestr(f"PercePiano-abc/{PERFORMANCES}/../../../../../evil.mid", b"MThd")
 
-class Server(ThreadingHTTPServer):
-    """Answers each request by the next item of `script` (the last one over and over); keeps what was asked."""
-
-    daemon_threads = True
-
-    def __init__(self, *script):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.asked = list(script), []
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/archive.zip"
-
-    def handle_error(self, *_):
-        """Clients that hang up are part of the tests."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self):
-        script = self.server.script
-        act = script.pop(0) if len(script) > 1 else script[0]
-        self.server.asked.append(self.headers.get("Range"))
-        act(self)
-
-    def log_message(self, *_):
-        """Quiet."""
-
-    def ranged(self, content, *, upto=None, honour=True, length=True):
-        asked = self.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and honour else 0
-        if start >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if length:
-            self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        self.wfile.write(content[start:upto])
-        self.wfile.flush()
-
-
-def good(h):
-    h.ranged(ARCHIVE)
-
-
-def truncated(h):
-    h.ranged(ARCHIVE, upto=CUT)
-
-
-def truncated_unannounced(h):
-    h.ranged(ARCHIVE, upto=CUT, length=False)
-
-
-def without_length(h):
-    h.ranged(ARCHIVE, length=False)
-
-
-def stalled(h):
-    h.ranged(ARCHIVE, upto=CUT)
-    time.sleep(0.6)
-
-
-def ignores_range(h):
-    h.ranged(ARCHIVE, honour=False)
-
-
-def broken(h):
-    h.send_error(500)
-
-
-def absent(h):
-    h.send_error(404)
-
-
-def html(h):
-    h.ranged(b"<html>please log in</html>" * 100)
-
-
-def other_content(h):
-    h.ranged(archive(FILES | {RATINGS_FILE: b"forged"}))
-
-
-def incomplete(h):
-    h.ranged(archive({RATINGS_FILE: b"alone"}))
-
-
-def escaping(h):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as z:
-        z.writestr(f"PercePiano-abc/{PERFORMANCES}/../../../../../evil.mid", b"MThd")
-    h.ranged(buffer.getvalue())
+good = sends(ARCHIVE)
+truncated = sends(ARCHIVE, upto=CUT)
+truncated_unannounced = sends(ARCHIVE, upto=CUT, length=False)
+without_length = sends(ARCHIVE, length=False)
+stalled = stalls(ARCHIVE)
+ignores_range = sends(ARCHIVE, honour=False)
+broken, absent = fails(500), fails(404)
+html = sends(b"<html>please log in</html>" * 100)
+other_content = sends(archive(FILES | {RATINGS_FILE: b"forged"}))
+incomplete = sends(archive({RATINGS_FILE: b"alone"}))
+escaping = sends(ESCAPING.getvalue())
 
 
 @pytest.fixture
@@ -277,7 +192,7 @@ def test_lasting_fault_is_an_error_and_leaves_nothing_published(fetch, tmp_path,
 
 @pytest.mark.parametrize(("limit", "message"), [(CUT, "bytes came"), (len(ARCHIVE), None)])
 def test_size_is_limited(fetch, tmp_path, monkeypatch, limit, message):
-    monkeypatch.setattr("piano_assets.corpus.source.MAX_BYTES", limit)
+    monkeypatch.setattr("piano_assets.corpus.archive.MAX_BYTES", limit)
     _, run = fetch(good)
     if message is None:
         assert_published(run())
@@ -305,7 +220,7 @@ def test_other_files_at_the_destination_are_not_touched(fetch, tmp_path):
 
 def test_unpack_takes_only_what_is_needed(tmp_path):
     (tmp_path / "a.zip").write_bytes(archive(**{"other/total_2rounds.csv": b"", f"{SCORES}/deep/x.mid": b""}))
-    unpack(tmp_path / "a.zip", tmp_path / "out")
+    unpack(tmp_path / "a.zip", tmp_path / "out", wanted)
     assert {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()} == set(
         FILES
     )
@@ -325,7 +240,7 @@ def test_no_member_leaves_the_folder(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
         z.writestr(name, b"MThd")
     with pytest.raises(SourceError, match="would leave its folder"):
-        unpack(tmp_path / "a.zip", tmp_path / "deep" / "er" / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "deep" / "er" / "out", wanted)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.zip"]
 
 
@@ -334,18 +249,18 @@ def test_a_member_that_is_a_link_is_written_as_a_file(tmp_path):
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
         z.writestr(link, "/etc/passwd")
-    unpack(tmp_path / "a.zip", tmp_path / "out")
+    unpack(tmp_path / "a.zip", tmp_path / "out", wanted)
     assert not (tmp_path / "out" / RATINGS_FILE).is_symlink()
     assert (tmp_path / "out" / RATINGS_FILE).read_text() == "/etc/passwd"
 
 
 def test_a_small_archive_of_large_files_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr("piano_assets.corpus.source.MAX_BYTES", 1_000_000)
+    monkeypatch.setattr("piano_assets.corpus.archive.MAX_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr(f"top/{RATINGS_FILE}", bytes(1_000_001))
     assert (tmp_path / "a.zip").stat().st_size < 2000
     with pytest.raises(SourceError, match="unpacks to more than 1000000 bytes"):
-        unpack(tmp_path / "a.zip", tmp_path / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "out", wanted)
     assert not (tmp_path / "out").exists()
 
 
@@ -357,7 +272,7 @@ def test_a_member_that_is_larger_than_it_says_is_no_way_around(tmp_path):
     assert content.count((1_000_000).to_bytes(4, "little")) == 2
     (tmp_path / "a.zip").write_bytes(content.replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     with pytest.raises(zipfile.BadZipFile):
-        unpack(tmp_path / "a.zip", tmp_path / "out")
+        unpack(tmp_path / "a.zip", tmp_path / "out", wanted)
     assert (tmp_path / "out" / RATINGS_FILE).stat().st_size <= 10
 
 

@@ -27,6 +27,9 @@ def test_every_stage_ran_and_every_asset_was_materialized(graph: Graph):
         "procedures",
         "evaluation_ledger",
         *("transcriptions", "transcription_quality", "transcribed_features"),  # with the extra `transcribe`
+        "pretraining_clips",
+        "pretrained_encoder",
+        "pretrained_features",
         *ROBUSTNESS,
         *DIAGNOSTICS,
     }  # by partition, of models that somebody names
@@ -46,6 +49,7 @@ def test_the_snapshot_holds_every_table_and_subject(graph: Graph):
     assert set(tables.index) == set(TABLES)
     empty = set(tables.index[tables["n"] == 0])
     assert empty <= {
+        "pretraining_clips",
         "quarantine",
         "tests",
         "halted",

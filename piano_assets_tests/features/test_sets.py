@@ -27,6 +27,27 @@ def traditional():
     return TRADITIONAL
 
 
+def with_pretrained(frame):
+    """The same table with two pretrained features of each clip."""
+    clips = frame["clip"].unique()
+    rows = [(c, "midi", f, v, "pretrained") for c in clips for f, v in (("state_000_mean", 0.5), ("surprise_x", 2.0))]
+    return pd.concat([frame, pd.DataFrame(rows, columns=list(frame.columns))], ignore_index=True)
+
+
+def test_pretrained_features_change_no_other_set(traditional):
+    """A trial on `all` or `symbolic` reads what it read before there was a pretrained network."""
+    frame = long_table(["a", "b"], traditional)
+    for name in (n for n in FEATURE_SETS if "pretrained" not in n):
+        before, after = (design_matrix(f, name, ["b", "a"]) for f in (frame, with_pretrained(frame)))
+        assert before[1] == after[1]
+        np.testing.assert_array_equal(before[0], after[0])
+    with pytest.raises(FeaturesMissing, match="any pretrained feature"):
+        design_matrix(frame, "symbolic_pretrained", ["a"])
+    both, names = design_matrix(with_pretrained(frame), "symbolic_pretrained", ["a"], "fluidsynth")
+    assert names[:2] == ("state_000_mean", "surprise_x")
+    assert both[0, :2].tolist() == [0.5, 2.0]
+
+
 def test_the_matrix_is_pandas_pivot(traditional):
     clips = ["b", "a", "c"]
     frame = long_table(clips, traditional).sample(frac=1, random_state=1)
@@ -38,7 +59,7 @@ def test_the_matrix_is_pandas_pivot(traditional):
 
 
 def test_counts_and_members_of_the_sets(traditional):
-    frame = long_table(["a"], traditional)
+    frame = with_pretrained(long_table(["a"], traditional))
     n = {name: len(design_matrix(frame, name, ["a"])[1]) for name in FEATURE_SETS}
     assert n == {
         "spectral_only": 6,
@@ -54,6 +75,9 @@ def test_counts_and_members_of_the_sets(traditional):
         "all_music_absolute": 68,
         "symbolic_music_absolute": 3,
         "audio_rich": 66,
+        "pretrained": 2,
+        "symbolic_pretrained": 5,
+        "all_music_pretrained": 71,
     }
     assert {name: set(sets.REQUIRED[name]) for name in sets.REQUIRED} == {
         name: set(design_matrix(frame, name, ["a"])[1]) for name in sets.REQUIRED
@@ -63,7 +87,7 @@ def test_counts_and_members_of_the_sets(traditional):
 def test_members_are_the_catalogues(traditional):
     """Catalogue C1, written out."""
     frame = long_table(["a"], traditional)
-    members = {name: design_matrix(frame, name, ["a"])[1] for name in FEATURE_SETS}
+    members = {name: design_matrix(frame, name, ["a"])[1] for name in FEATURE_SETS if "pretrained" not in name}
     shape = ("spectral_bandwidth", "spectral_centroid", "spectral_rolloff")
     assert members["spectral_only"] == tuple(f"{n}_{s}" for n in shape for s in ("mean", "std"))
     assert members["mfcc_only"] == tuple(f"mfcc_{i:02d}" for i in range(13))

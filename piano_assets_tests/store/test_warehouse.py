@@ -149,10 +149,12 @@ def test_wide_views_hold_one_row_per_clip(tmp_path):
         {"clip": ["a", "a", "b"], "rendering": "midi", "feature": ["x", "y's", "x"], "value": [1.0, 2.0, 3.0]}
     ).assign(source="symbolic")
     store.write("features", features, key="1", name="symbolic")
-    build_snapshot(store, all_parts(store), {"symbolic": ["x", "y's"]})
+    build_snapshot(store, all_parts(store), {"symbolic": ["x", "y's"], "pretrained": []})
     wide = query(store, "SELECT * FROM features_symbolic ORDER BY clip")
     assert wide["x"].tolist() == [1.0, 3.0]
     assert wide["y's"].fillna(-1).tolist() == [2.0, -1.0]
+    views = query(store, "SELECT view_name FROM duckdb_views() WHERE view_name LIKE 'features_%'")
+    assert views["view_name"].tolist() == ["features_symbolic"], "a set of which there are no features has no view"
 
 
 def test_root_may_be_the_current_user(store):

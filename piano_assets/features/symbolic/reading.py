@@ -5,11 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from piano_assets.corpus.performance import SUSTAIN, Performance
+from piano_assets.corpus.performance import CHORD_GAP_S, SUSTAIN, Performance
 
-# Onsets closer than this belong to one chord: played chords spread over 10 to 30 ms (Goebl 2001, JASA 110:563),
-# while the fastest notes of trills lie 60 ms apart.
-CHORD_GAP_S = 0.035
 # MIDI's own limit between pedal up and pedal down.
 PEDAL_DOWN = 64
 # A damped string is silent at once; a pedalled one fades over about this time in the middle register.

@@ -1,0 +1,1 @@
+"""Learning from unlabelled performances how people play, and how far a performance departs from that."""
