@@ -90,12 +90,12 @@ def coral_loss(source: Tensor, target: Tensor) -> Tensor:
 
 class _Reversal(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx, x: Tensor, weight: float) -> Tensor:
         ctx.weight = weight
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         return -ctx.weight * gradient, None
 
 

@@ -156,9 +156,11 @@ def less_by_column(last: Judged, own: list[Judged | None]) -> Judged:
         return np.stack([*gaps, np.mean(gaps, axis=0)], axis=-1)
 
     metric = METRICS[0]
-    left = tuple(
-        Left(one.groups, columns(lambda j, i=i: j.left[metric][i].change)) for i, one in enumerate(last.left[metric])
-    )
+
+    def without(i: int) -> np.ndarray:
+        return columns(lambda j: j.left[metric][i].change)
+
+    left = tuple(Left(one.groups, without(i)) for i, one in enumerate(last.left[metric]))
     return Judged(
         {metric: columns(lambda j: j.value[metric])},
         {metric: columns(lambda j: j.contribution[metric])},

@@ -21,7 +21,7 @@ def register(h: Hearing) -> dict[str, float]:
     lowest = LOWEST_KEY + np.argmax(sounding, axis=1)
     count = sounding.sum(axis=1).astype(float)
     bass, treble = (10 * np.log10(power[:, use].sum(axis=1) + 1e-10) for use in (keys < 55, keys >= 67))
-    found = {}
+    found: dict[str, float] = {}
     for name, x in (("centre", centre), ("highest", highest), ("lowest", lowest), ("count", count)):
         x = x.astype(float)
         p10, p50, p90 = quantiles(x, 0.1, 0.5, 0.9)

@@ -109,7 +109,7 @@ def _registers(h: Hearing) -> dict[str, float]:
         found[f"rhythm_{name}_rise_db"] = mean(rise[at[name]])
     together = np.isin(at["low"][:, None] + np.arange(-3, 4), at["high"]).any(axis=1)
     return found | {
-        "rhythm_low_with_high_share": share(together),
+        "rhythm_low_with_high_share": share(np.asarray(together)),
         "rhythm_low_rate_share": ratio(found["rhythm_low_rate"], found["rhythm_high_rate"]),
         "rhythm_strength_mean_db": mean(strength),
         "rhythm_strength_sd_db": sd(strength),
