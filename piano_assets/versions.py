@@ -26,6 +26,7 @@ CODE_VERSION: dict[str, int] = {
     "inner_folds": 1,
     "lookup": 1,
     "ensemble": 1,
+    "champion": 1,
     "adaptation": 1,
     "pretraining": 1,
     "evaluation": 4,

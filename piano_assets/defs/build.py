@@ -6,6 +6,7 @@ import dagster as dg
 
 from piano_assets.defs import (
     adaptation,
+    champion,
     checks,
     corpus,
     data,
@@ -27,7 +28,14 @@ def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(*corpus.ASSETS, *features.ASSETS, *transcription.ASSETS, *training.ASSETS, *ensembles.ASSETS),
-            *(*adaptation.ASSETS, *pretraining.ASSETS, *probes.ASSETS, *results.ASSETS, *publishing.ASSETS),
+            *(
+                *champion.ASSETS,
+                *adaptation.ASSETS,
+                *pretraining.ASSETS,
+                *probes.ASSETS,
+                *results.ASSETS,
+                *publishing.ASSETS,
+            ),
         ],
         asset_checks=checks.CHECKS,
         jobs=[*training.JOBS, *jobs.JOBS],

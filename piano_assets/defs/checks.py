@@ -6,10 +6,11 @@ import pandas as pd
 
 from piano_assets.defs import current
 from piano_assets.defs.data import PianoData
+from piano_assets.defs.features import TABULAR
 from piano_assets.schemas import TABLES, TableError
 
 ASSET_OF = {
-    "features": ("symbolic_features", "music_features", "audio_features", "sound_features"),
+    "features": TABULAR,
     "quarantine": ("clips",),
 }
 """Tables whose rows come from assets of other names."""

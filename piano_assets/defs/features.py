@@ -17,6 +17,8 @@ from piano_assets.store.parts import Store
 from piano_assets.training.data import SYMBOLIC_RENDERING, VIEWED, feature_variants, sequence_names
 
 GROUP = "features"
+TABULAR = ("symbolic_features", "music_features", "audio_features", "sound_features")
+"""Assets of table `features` that every corpus has."""
 
 
 @dg.multi_asset(

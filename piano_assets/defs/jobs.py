@@ -9,6 +9,7 @@ import dagster as dg
 
 from piano_assets.defs import planner
 from piano_assets.defs.data import PianoData
+from piano_assets.defs.features import TABULAR
 from piano_assets.defs.halving import going_on
 from piano_assets.defs.heartbeat import fail, in_progress
 from piano_assets.defs.night import night, seconds_of
@@ -26,7 +27,7 @@ corpus_job = dg.define_asset_job(
 
 features_job = dg.define_asset_job(
     "features",
-    selection=dg.AssetSelection.assets("symbolic_features", "music_features", "audio_features", "sound_features"),
+    selection=dg.AssetSelection.assets(*TABULAR),
     description="Compute every feature of every clip.",
 )
 

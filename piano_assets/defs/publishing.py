@@ -7,12 +7,12 @@ import pandas as pd
 
 from piano_assets.defs.current import PROBED, probe_parts, read_predictions, result_parts
 from piano_assets.defs.data import OWNERS, PianoData
+from piano_assets.defs.features import TABULAR
 from piano_assets.defs.results import AUTOMATION, GROUP
 from piano_assets.schemas import TABLES
 from piano_assets.schemas.probes import DIAGNOSTICS, ROBUSTNESS
 from piano_assets.store.parts import Store, read_part
 
-FEATURES = ("symbolic_features", "music_features", "audio_features", "sound_features")
 PROBE_ASSETS = (*ROBUSTNESS, *DIAGNOSTICS)
 
 REPORTED = (
@@ -80,7 +80,7 @@ def _recordings(store: Store) -> dict[str, Path]:
     group_name=GROUP,
     kinds={"duckdb"},
     owners=OWNERS,
-    deps=["leaderboard", "tests", "adaptation_curves", *FEATURES, *PROBE_ASSETS],
+    deps=["leaderboard", "tests", "adaptation_curves", *TABULAR, *PROBE_ASSETS],
     automation_condition=AUTOMATION,
     pool="snapshot",
 )

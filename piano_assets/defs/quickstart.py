@@ -12,12 +12,11 @@ import dagster as dg
 
 from piano_assets.defs import current, executors, planner
 from piano_assets.defs.data import PianoData
-from piano_assets.defs.features import SEQUENCES, make_sequence, sequences_of
+from piano_assets.defs.features import SEQUENCES, TABULAR, make_sequence, sequences_of
 from piano_assets.defs.training import CONFIGS, batch_config, batches_config, sweep, sweep_batches
 from piano_assets.ensembles.recipes import RECIPES
 
 CORPUS = ["percepiano_source", "clips", "notes", "controls", "clusters", "ratings", "labels", "noise_ceiling"]
-FEATURES = ["symbolic_features", "music_features", "audio_features", "sound_features"]
 TABLES = ["trials", "comparisons", "arms", "published", "lookups"]
 RESULTS = ["subjects", "scores", "calibration", "tests", "leaderboard", "adaptation_curves", "report", "warehouse"]
 PLAIN_LOG: dict = {"loggers": {"console": {}}}
@@ -91,7 +90,7 @@ def stages(
         materialize(RESULTS)
 
     def features() -> None:
-        materialize(FEATURES)
+        materialize(list(TABULAR))
         for name in sequences_of([*(t.trial for t in tasks()), *current.shipped_trials(piano.store())]):
             if name in SEQUENCES:
                 materialize(["spectrograms"], name)

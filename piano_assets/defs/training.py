@@ -13,7 +13,7 @@ import dagster as dg
 
 from piano_assets.defs.data import OWNERS, PianoData, describe, plain_console, progress
 from piano_assets.defs.executors import batch_cpus, ray_tags
-from piano_assets.defs.features import feature_variants_of, make_feature_variant, make_sequence, sequences_of
+from piano_assets.defs.features import TABULAR, feature_variants_of, make_feature_variant, make_sequence, sequences_of
 from piano_assets.defs.planner import SEEDS, Task, missing, tasks_of
 from piano_assets.store.parts import Part, Store
 from piano_assets.training.data import device_class
@@ -26,7 +26,7 @@ PARTITIONS = dg.MultiPartitionsDefinition(
 ASSET_NAMES = ("checkpoints", "history", "predictions")
 FAILED = "failed_partitions"
 """Metadata of a failed batch: partition -> reason."""
-DEPS = ["labels", "splits", "symbolic_features", "music_features", "audio_features", "spectrograms"]
+DEPS = ["labels", "splits", *TABULAR, "spectrograms"]
 DESCRIPTIONS = {
     "checkpoints": "The fitted models of one trial and seed, in safe formats with their records (seed 0 is kept).",
     "history": "Learning curves of one trial and seed, epoch by epoch.",

@@ -1,25 +1,24 @@
-"""Procedures that choose among trials, scored by nested cross-validation from stored predictions alone.
+"""Procedures that choose or weight trials, scored by nested cross-validation from stored predictions alone.
 
 In each outer fold a procedure sees what its candidates predicted of the inner folds, and the labels of those clips; it
-chooses, and the chosen candidate's predictions of the outer test clips become its own. Labels of outer test clips
-enter no choice of their fold, so that the score is that of the whole procedure, its choices among it (Varma and Simon
-2006, BMC Bioinformatics 7:91; Cawley and Talbot 2010, JMLR 11:2079). The best of the candidates' own outer scores is
-not such a number: the more candidates, the higher it comes out, even on noise.
+chooses or weights, and the candidates' predictions of the outer test clips, so weighted, become its own. Labels of
+outer test clips enter no choice of their fold, so that the score is that of the whole procedure, its choices among it
+(Varma and Simon 2006, BMC Bioinformatics 7:91; Cawley and Talbot 2010, JMLR 11:2079). The best of the candidates' own
+outer scores is not such a number: the more candidates, the higher it comes out, even on noise.
 
-The choice may differ from fold to fold: the score belongs to the procedure, not to any config. Adding a procedure is
-one line.
+The choice may differ from fold to fold: the score belongs to the procedure, not to any config. A champion is what a
+procedure makes of all clips (`training.champion`). Adding a procedure is one line.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
+from piano_assets.catalogue.derived import Derived
 from piano_assets.ensembles.combine import EnsembleError
-from piano_assets.ensembles.inner import folds_of, long
-from piano_assets.metrics.regression import pearson
-from piano_assets.schemas import TABLES
+from piano_assets.ensembles.weighted import weighted_members
+from piano_assets.ensembles.weights import WEIGHTS
 
 PREFIX = "procedure."
 """Subjects of procedures are named with it."""
@@ -27,25 +26,17 @@ PREFIX = "procedure."
 
 @dataclass(frozen=True, kw_only=True)
 class Procedure:
-    """A choice: its candidates' configs (all on one split with inner folds, with one label rule) and its rule."""
+    """Candidates' configs, all on one split with inner folds and with one label rule, and how they are weighted.
+
+    rule: key of `weights.WEIGHTS`.
+    """
 
     candidates: tuple[str, ...]
     description: str
     rule: str = "best_inner_r"
 
 
-def best_inner_r(inner: Mapping[str, np.ndarray], target: np.ndarray) -> str:
-    """The candidate with the highest r over pooled inner predictions, mean over dimensions; the first among equals.
-
-    Args:
-        inner: candidate -> (n_clips, 19). target: (n_clips, 19), without NaN. An undefined r (constant predictions)
-            counts as 0.
-    """
-    return max(inner, key=lambda name: np.nan_to_num(pearson(inner[name], target)).mean())
-
-
-RULES: dict[str, Callable[[Mapping[str, np.ndarray], np.ndarray], str]] = {"best_inner_r": best_inner_r}
-"""Rules by which one of the candidates is chosen in an outer fold."""
+_LISTENERS = ("candidate.reference", "candidate.unbiased", "candidate.gradient_boosting", "candidate.extra_trees")
 
 PROCEDURES: dict[str, Procedure] = {
     "best_family": Procedure(
@@ -58,13 +49,52 @@ PROCEDURES: dict[str, Procedure] = {
         ),
         description="The family of tabular models, each with its search, that predicts the inner folds best.",
     ),
+    "listener": Procedure(
+        candidates=_LISTENERS,
+        rule="stacking_shared",
+        description="Four models of notes, music and sound, each with its search, weighted by non-negative least "
+        "squares on the inner folds.",
+    ),
+    "listener_best": Procedure(
+        candidates=_LISTENERS,
+        description="That one of the four which predicts the inner folds best.",
+    ),
+    "listener_greedy": Procedure(
+        candidates=_LISTENERS,
+        rule="greedy",
+        description="The four, selected greedily with replacement on the inner folds.",
+    ),
 }
+
+
+def comparison(name: str, hypothesis: str, reference: str, *challengers: str) -> Derived:
+    """Procedures on one split against the one that is named first."""
+    of = {one: PROCEDURES[one] for one in (reference, *challengers)}
+    return Derived(
+        name=name,
+        hypothesis=hypothesis,
+        reference=f"{PREFIX}{reference}",
+        arms={one: f"{PREFIX}{one}" for one in of},
+        about={one: {"rule": p.rule, "candidates": list(p.candidates)} for one, p in of.items()},
+        configs=tuple(dict.fromkeys(c for p in of.values() for c in p.candidates)),
+        split="nested",
+        budget_note="From stored predictions of the comparison `candidate`.",
+    )
+
+
+COMPARISON = comparison(
+    "champion",
+    "Weights by least squares are as good as any other way to put the candidates together.",
+    "listener",
+    "listener_best",
+    "listener_greedy",
+)
 
 
 def run_procedure(
     name: str, procedure: Procedure, candidates: Mapping[str, pd.DataFrame], labels: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choose in every outer fold and take the chosen candidate's test predictions.
+    """Choose or weight in every outer fold, and put the candidates' test predictions together.
 
     Each candidate's `tuned` predictions are taken where it has any, else its `fixed` ones. Only repeats that every
     candidate has enter.
@@ -73,29 +103,17 @@ def run_procedure(
         candidates: config -> rows of the table `predictions` of all its seeds.
         labels: rows of the table `labels` under the candidates' rule.
     Returns:
-        Tables `predictions` (subject `procedure.<name>`, tuning `tuned`) and `ensemble_weights` (weight 1 for the
-        chosen).
+        Tables `predictions` (subject `procedure.<name>`, tuning `tuned`) and `ensemble_weights`.
     Raises:
         EnsembleError: fewer than two candidates or others than declared, an unknown rule, different splits, no repeat
             in common, labels of several rules, no inner predictions, different clips, or inner predictions of clips
             that the outer fold tests.
     """
     subject = f"{PREFIX}{name}"
-    if procedure.rule not in RULES:
-        raise EnsembleError(f"{subject}: rule={procedure.rule!r} must be one of {tuple(RULES)}")
+    if procedure.rule not in WEIGHTS:
+        raise EnsembleError(f"{subject}: rule={procedure.rule!r} must be one of {tuple(WEIGHTS)}")
     if len(candidates) < 2 or set(candidates) != set(procedure.candidates):
         raise EnsembleError(f"{subject} chooses among {procedure.candidates}, at least two (has {tuple(candidates)})")
-    split, folds = folds_of(subject, {config: candidates[config] for config in procedure.candidates}, labels)
-    taken, chosen = [], []
-    for fold in folds:
-        choice = RULES[procedure.rule](fold.seen, fold.target)
-        chosen.append((fold.repeat, fold.fold, choice))
-        taken.append(long(fold.tested[choice]).assign(repeat=fold.repeat, fold=fold.fold))
-    predictions = pd.concat(taken, ignore_index=True).assign(
-        subject=subject, split=split, inner_fold=None, role="test", condition="clean", tuning="tuned", std=np.nan
-    )
-    weights = pd.DataFrame(chosen, columns=["repeat", "fold", "member"]).assign(
-        ensemble=subject, split=split, dimension="mean", weight=1.0
-    )
-    columns = list(TABLES["predictions"].columns), list(TABLES["ensemble_weights"].columns)
-    return predictions[columns[0]].astype({"value": "float32", "std": "float32"}), weights[columns[1]]
+    ordered = {config: candidates[config] for config in procedure.candidates}
+    predictions, weights = weighted_members(subject, procedure.rule, ordered, labels)
+    return predictions.assign(tuning="tuned"), weights

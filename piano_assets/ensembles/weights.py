@@ -53,5 +53,19 @@ def greedy(seen: np.ndarray, target: np.ndarray, picks: int = PICKS) -> np.ndarr
     return np.bincount(chosen[:kept], minlength=len(seen)) / kept
 
 
-WEIGHTS: dict[str, Rule] = {"stacking": stacking, "stacking_shared": stacking_shared, "greedy": greedy}
+def best_inner_r(seen: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """All weight to the member with the highest r, mean over dimensions; the first among equals: (m,).
+
+    An undefined r (constant predictions) counts as 0.
+    """
+    r = [float(np.nan_to_num(pearson(p, target)).mean()) for p in seen]
+    return np.eye(len(seen))[int(np.argmax(r))]
+
+
+WEIGHTS: dict[str, Rule] = {
+    "stacking": stacking,
+    "stacking_shared": stacking_shared,
+    "greedy": greedy,
+    "best_inner_r": best_inner_r,
+}
 """Ways to combine that look at inner predictions; beside them `mean`, which looks at nothing."""

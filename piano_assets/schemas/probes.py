@@ -1,7 +1,8 @@
-"""The tables of what trained models are asked afterwards: probes of robustness, diagnostics, and looks at the truth."""
+"""The tables of what trained models are asked afterwards: probes, diagnostics, looks at the truth; champions."""
 
 from piano_assets.schemas.columns import (
     CI,
+    DIMENSION,
     DIMENSION_OR_MEAN,
     LEVEL,
     POPULATION,
@@ -89,5 +90,22 @@ TABLES: tuple[Table, ...] = (
             "reason": text("why it was looked at"),
         },
         ("at", "procedure", "split", "metric"),
+    ),
+    Table(
+        "champions",
+        "The champions, fitted on all clips: by which procedure, and how sure their scores are.",
+        {
+            "champion": text("what it hears"),
+            "procedure": text("the procedure that was applied to all clips"),
+            "dimension": DIMENSION,
+            "half_width": number("half the width of an interval around a score, 0..1 scale", 0),
+            "level": number("share of labels of unheard clips that such intervals hold", 0, 1),
+            "inner_r": number("correlation over the clips, each predicted by members that had not learnt from it"),
+            "n_clips": integer("clips that it learnt from", 1),
+            "part_key": text("part key of the champion"),
+            "git_commit": text("commit", nullable=True),
+            "fitted_at": Column(type="time", description="when it was fitted"),
+        },
+        ("champion", "dimension"),
     ),
 )

@@ -60,31 +60,14 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
     Raises:
         ValueError: a search without validation clips, or a fold without labelled training clips.
     """
-    import joblib
-
-    from piano_assets.models.tabular import WEIGHTS, build
     from piano_assets.training.loop import mean_r
 
-    assert data.features is not None
     train, valid = (rows_of(trial, data, repeat, fold, role, seed) for role in ("train", "valid"))
     points = search_points(trial)
     require_rows(trial, fold, train, valid if points else train)
 
     def fitted(point: Trial, rows: np.ndarray) -> Any:
-        assert isinstance(point.model, Tabular)
-        assert data.features is not None
-        model = build(
-            point.model.regressor,
-            dict(point.model.settings),
-            random_seed(start_of(trial, seed), fold, "fit"),
-            point.inputs.top_k,
-            point.model.label_rank,
-        )
-        rows = resampled(trial, rows, seed, fold)
-        targets, weights = lesson(point.model, data, rows)
-        # Threads share the work, not the result: every tree and booster has its own seed.
-        with joblib.parallel_config(backend="threading", n_jobs=threads or joblib.cpu_count()):
-            return model.fit(data.features[rows], targets, **({} if weights is None else {WEIGHTS: weights}))
+        return fit_point(point, data, rows, fold, seed, threads)
 
     def predicted(model: Any, rows: np.ndarray) -> Estimate:
         return together([model.predict(x[rows]) for x in data.seen(trial) if x is not None])
@@ -107,6 +90,32 @@ def fit_tabular(trial: Trial, data: TrialData, repeat: int, fold: int, seed: int
             tables.append(_table(fold, data.clips[valid], "valid", tuning, valid_pred[kept]))
     model = models[TUNED if points else FIXED]
     return FoldResult(pd.concat(tables, ignore_index=True), members, [], model, chosen or FIXED)
+
+
+def fit_point(point: Trial, data: TrialData, rows: np.ndarray, fold: int, seed: int, threads: int | None) -> Any:
+    """The pipeline of one tabular trial without its search, fitted on the clips at `rows`.
+
+    Args:
+        fold, seed: decide what is random in it. threads: all cores if None; the result does not depend on it.
+    """
+    import joblib
+
+    from piano_assets.models.tabular import WEIGHTS, build
+
+    assert isinstance(point.model, Tabular)
+    assert data.features is not None
+    model = build(
+        point.model.regressor,
+        dict(point.model.settings),
+        random_seed(start_of(point, seed), fold, "fit"),
+        point.inputs.top_k,
+        point.model.label_rank,
+    )
+    rows = resampled(point, rows, seed, fold)
+    targets, weights = lesson(point.model, data, rows)
+    # Threads share the work, not the result: every tree and booster has its own seed.
+    with joblib.parallel_config(backend="threading", n_jobs=threads or joblib.cpu_count()):
+        return model.fit(data.features[rows], targets, **({} if weights is None else {WEIGHTS: weights}))
 
 
 def fold_result(tracks: Sequence[Track], material: "Material", precision: str) -> FoldResult:

@@ -119,7 +119,7 @@ def fit_nested(
     r: dict[str, list[float]] = {label: [] for label in tried}
     for unit in units:
         for label, point in tried.items():
-            found = as_inner(fit_tabular(_alone(point), inner, repeat, unit, seed, threads), unit)
+            found = as_inner(fit_tabular(alone(point), inner, repeat, unit, seed, threads), unit)
             tables[label].append(found.predictions)
             r[label].append(_r(found, inner, repeat, unit))
             told = {"search_point": label, "reason": f"inner r {r[label][-1]:.4f}"}
@@ -130,7 +130,7 @@ def fit_nested(
     shown = []
     for tuning, label in kept.items():
         if label not in outer:
-            outer[label] = fit_tabular(_alone(tried[label]), data, repeat, fold, seed, threads)
+            outer[label] = fit_tabular(alone(tried[label]), data, repeat, fold, seed, threads)
         shown += [t.assign(tuning=tuning) for t in (outer[label].predictions, *tables[label])]
         reason = f"fitted on train and valid: {label}, mean inner r {np.mean(r[label]):.4f}"
         members += [row | {"search_point": tuning, "reason": reason} for row in outer[label].members]
@@ -138,7 +138,7 @@ def fit_nested(
     return FoldResult(pd.concat(shown, ignore_index=True), members, [], model, chosen or FIXED)
 
 
-def _alone(point: Trial) -> Trial:
+def alone(point: Trial) -> Trial:
     """A point by itself: nothing is left to search, so that it is fitted on `train` and `valid` at once."""
     return dataclasses.replace(point, search=())
 

@@ -1,0 +1,57 @@
+"""The command that makes a champion from the raw files, and says what it scores."""
+
+import os
+import time
+
+import click
+
+from piano_assets.cli.shared import console, instance, run_stages, store_of
+from piano_assets.ensembles.champion import TITLES
+
+
+@click.command()
+@click.argument("title", type=click.Choice(list(TITLES)), default=next(iter(TITLES)))
+@click.option(
+    "--nested", type=click.IntRange(0, 5), default=0, help="Repeats of nested cross-validation to score it by."
+)
+@click.option("--reason", default="the score of the champion's procedure", help="Of the look, for the ledger.")
+def champion(title: str, nested: int, reason: str) -> None:
+    """Fit the champion of TITLE on all clips, from the raw files: corpus, sound, features, champion.
+
+    With --nested its procedure is scored as well, which trains each candidate on the inner folds of so many repeats
+    (minutes each); the look is entered in the ledger, and stands in the champion's record.
+    """
+    from piano_assets.defs import planner
+    from piano_assets.defs.champion import holder_of
+    from piano_assets.defs.data import PianoData
+    from piano_assets.defs.quickstart import StageFailed, materializer
+    from piano_assets.ensembles.champion_files import champion_folder
+    from piano_assets.store.parts import read_part
+
+    started, store = time.perf_counter(), store_of()
+    holder, procedure = holder_of(store, TITLES[title])
+
+    def tasks() -> list[planner.Task]:
+        return planner.owed(store, procedure.candidates, nested) if nested else []
+
+    for stage in ("corpus", "sound", "features", *(["models"] if nested else [])):
+        run_stages(store.corpus, tasks, stage)
+    piano = PianoData(root=os.environ.get("PIANO_DATA", "data"), corpus=store.corpus)
+    materialize = materializer(instance(), piano)
+    try:
+        if nested:
+            materialize(["procedures"], holder)
+            look = {"ops": {"evaluation_ledger": {"config": {"reason": reason}}}}
+            materialize(["evaluation_ledger"], holder, look)
+        materialize(["champions"], title)
+    except StageFailed as error:
+        raise click.ClickException(f"{error}. What was published stays; call again to go on.") from error
+    table = read_part(store.require("champions", title)).to_pandas()
+    console.print(
+        f"[green]{title}[/]: procedure {holder} on {table['n_clips'].iloc[0]} clips, mean inner r "
+        f"{table['inner_r'].mean():.3f}, intervals of +- {table['half_width'].mean():.3f} on average"
+    )
+    console.print(f"{champion_folder(store.root, title)}, {time.perf_counter() - started:.0f} s")
+
+
+COMMANDS = (champion,)

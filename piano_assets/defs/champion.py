@@ -1,0 +1,84 @@
+"""Assets of the champions: the holder of each title, fitted on all clips and kept to score recordings."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pandas as pd
+
+from piano_assets.defs.corpus import key
+from piano_assets.defs.data import PianoData, progress, result, spec
+from piano_assets.defs.features import TABULAR
+from piano_assets.defs.planner import known
+from piano_assets.ensembles.champion import TITLES, Title, champion_table, fit_champion, procedure_of
+from piano_assets.ensembles.champion_files import champion_folder, save_champion
+from piano_assets.ensembles.procedures import PREFIX, Procedure
+from piano_assets.schemas import TABLES
+from piano_assets.store.checkpoints import RECORD
+from piano_assets.store.parts import Store, read_part
+
+GROUP = "champion"
+TABLE = "champions"
+CHAMPIONS = dg.StaticPartitionsDefinition(list(TITLES))
+
+
+def holder_of(store: Store, title: Title) -> tuple[str, Procedure]:
+    """The procedure that holds a title, by the verdicts that stand here."""
+    part = store.part("tests", "all")
+    return procedure_of(title, TABLES["tests"].empty() if part is None else read_part(part).to_pandas())
+
+
+def champion_key(store: Store, procedure: Procedure) -> str:
+    """Part key of a champion: what its candidates are, learn from and are computed by.
+
+    Raises:
+        FileNotFoundError: a part that a candidate reads is missing.
+    """
+    from piano_assets.training.data import code_version, data_version
+
+    trials = known(store).trials
+    of = [(trials[c].key, data_version(trials[c], store), code_version(trials[c])) for c in procedure.candidates]
+    return key("champion", procedure.rule, of)
+
+
+def nested_score(store: Store, procedure: str) -> dict[str, dict[str, float]] | None:
+    """Metric -> value and interval of the last look at a procedure in the ledger; None where nobody looked."""
+    lines = [read_part(part).to_pandas() for part in store.parts("evaluation_ledger")]
+    looks = pd.concat(lines) if lines else TABLES["evaluation_ledger"].empty()
+    mine = looks[looks["procedure"] == f"{PREFIX}{procedure}"]
+    last = mine[mine["at"] == mine["at"].max()]
+    found = {m: {"value": v, "ci_low": low, "ci_high": high} for m, v, low, high in _scores(last)}
+    return found or None
+
+
+def _scores(rows: pd.DataFrame) -> list[tuple[str, float, float, float]]:
+    columns = ["metric", "value", "ci_low", "ci_high"]
+    return [(str(m), float(v), float(low), float(high)) for m, v, low, high in rows[columns].itertuples(index=False)]
+
+
+@dg.multi_asset(
+    specs=[spec(TABLE, group=GROUP, deps=["labels", "splits", "ratings", *TABULAR, "tests", "evaluation_ledger"])],
+    partitions_def=CHAMPIONS,
+    name=TABLE,
+)
+def champions(context: dg.AssetExecutionContext, piano: PianoData):
+    """Fit the holder of a title on all clips, and keep it with its record."""
+    from piano_assets.training.provenance import git_state
+
+    store, name = piano.store(), context.partition_key
+    title = TITLES[name]
+    holder, procedure = holder_of(store, title)
+    wanted = champion_key(store, procedure)
+    part, folder = store.part(TABLE, name, key=wanted), champion_folder(store.root, name)
+    made = part is None or not (folder / RECORD).is_file()
+    if part is None or made:
+        commit, at = git_state()[0], datetime.now(UTC)
+        trials = known(store).trials
+        fitted = fit_champion(holder, procedure, trials, store, progress=progress(context, "fits"))
+        record = {"champion": name, "hears": title.hears, "part_key": wanted, "git_commit": commit}
+        record |= {"fitted_at": at.isoformat(), "rule": procedure.rule, "nested": nested_score(store, holder)}
+        save_champion(folder, fitted, record)
+        part = store.write(TABLE, champion_table(name, fitted, wanted, commit, at), key=wanted, name=name)
+    yield result(part, made, procedure=holder, folder=dg.MetadataValue.path(str(folder)))
+
+
+ASSETS = [champions]

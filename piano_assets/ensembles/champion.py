@@ -1,0 +1,197 @@
+"""Champions: what a procedure makes of all clips, kept to score recordings that nobody has rated.
+
+The rule by which champions are chosen, fixed before nested scores were looked at. For each kind of recording one
+procedure holds the title, the first that is named in its comparison. Another takes its place when the comparison's
+primary test finds it better on nested predictions, and the best of those if several are; being equivalent is not
+enough. A title therefore changes by a verdict in the table `tests`, never by a higher number alone.
+
+A champion is fitted as an outer fold of its procedure is, with nothing left to test: each member searches on the folds
+of the split's first repeat, weights come from what these predicted, and every member is fitted again on all clips. What
+the procedure scores on clips that it did not learn from is its nested score, by the same code; of the champion itself
+no such score exists.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from piano_assets.catalogue.trial import Trial
+from piano_assets.dimensions import N_DIMENSIONS
+from piano_assets.ensembles.procedures import PREFIX, PROCEDURES, Procedure
+from piano_assets.ensembles.weights import WEIGHTS
+from piano_assets.metrics.regression import pearson
+from piano_assets.store.parts import Store
+from piano_assets.training.data import TrialData, load
+from piano_assets.training.folds import fit_point, fit_tabular
+from piano_assets.training.members import FIXED, search_points
+from piano_assets.training.nested import alone
+
+SEED, REPEAT, ALL = 0, 0, 999
+"""Seed of the members; repeat of the split on whose folds they search; number of the fit on all clips."""
+LEVEL = 0.9
+"""Share of labels that the intervals promise to hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Title:
+    """What a champion hears, and the procedures that may hold the title, its first holder first."""
+
+    hears: str
+    procedures: tuple[str, ...]
+
+
+TITLES: dict[str, Title] = {
+    "notes": Title(
+        hears="notes, pedals and sound, beside the score's deadpan rendition",
+        procedures=("listener", "listener_best", "listener_greedy"),
+    ),
+}
+"""Champion -> who may be it. Adding one is one line."""
+
+
+def holder(title: Title, tests: pd.DataFrame) -> str:
+    """The procedure that holds a title, by the verdicts of the table `tests` (see above)."""
+    first = f"{PREFIX}{title.procedures[0]}"
+    rivals = {f"{PREFIX}{name}": name for name in title.procedures[1:]}
+    better = tests[(tests["reference"] == first) & tests["is_primary"] & (tests["verdict"] == "better")]
+    better = better[[f"{PREFIX}{arm}" in rivals for arm in better["arm"]]]
+    if better.empty:
+        return title.procedures[0]
+    return str(better.sort_values("estimate", ascending=False)["arm"].iloc[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One member of a champion: its config, the search point that it chose, its weight and its pipeline."""
+
+    config: str
+    trial: Trial
+    point: str
+    weight: np.ndarray
+    model: Any
+    feature_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Champion:
+    """A fitted champion.
+
+    clips: (n,) what it learnt from; out_of_fold: (n, 19) what members of folds that had not learnt from a clip say of
+    it, with the champion's weights; target: (n, 19) labels.
+    """
+
+    procedure: str
+    members: tuple[Member, ...]
+    clips: np.ndarray
+    out_of_fold: np.ndarray
+    target: np.ndarray
+
+
+def fit_champion(
+    name: str,
+    procedure: Procedure,
+    trials: Mapping[str, Trial],
+    store: Store,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Champion:
+    """Fit a procedure on all labelled clips.
+
+    Args:
+        trials: config -> trial of the candidates. threads: all cores if None; results do not depend on it.
+        progress: called with (fits done, fits in all).
+    Raises:
+        FileNotFoundError: a part that a candidate reads is missing.
+    """
+    points = {c: search_points(trials[c]) or {FIXED: trials[c]} for c in procedure.candidates}
+    loaded = {c: load(trials[c], store) for c in procedure.candidates}
+    n_folds = {c: len([fold for repeat, fold in loaded[c].roles if repeat == REPEAT]) for c in loaded}
+    total, done = sum(n_folds[c] * len(points[c]) + 1 for c in points), 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    seen, chosen, models = [], {}, {}
+    for config, tried in points.items():
+        data = loaded[config]
+        found = {label: _out_of_fold(point, data, threads, step) for label, point in tried.items()}
+        labelled = data.labelled
+        r = {label: _mean_r(pred, data, labelled) for label, pred in found.items()}
+        chosen[config] = max(r, key=lambda label: r[label])
+        seen.append(found[chosen[config]][labelled])
+        models[config] = fit_point(alone(tried[chosen[config]]), data, np.flatnonzero(labelled), ALL, SEED, threads)
+        step()
+    first = loaded[procedure.candidates[0]]
+    target = first.targets[first.labelled]
+    weights = WEIGHTS[procedure.rule](np.stack(seen), target)
+    weights = weights if weights.ndim == 2 else np.repeat(weights[:, None], N_DIMENSIONS, axis=1)
+    members = tuple(
+        Member(c, trials[c], chosen[c], weight, models[c], loaded[c].feature_names)
+        for c, weight in zip(procedure.candidates, weights, strict=True)
+    )
+    together = (weights[:, None] * np.stack(seen)).sum(0)
+    return Champion(name, members, first.clips[first.labelled], together, target)
+
+
+def _out_of_fold(point: Trial, data: TrialData, threads: int | None, step: Callable[[], None]) -> np.ndarray:
+    """(n, 19): every clip as the fold that does not learn from it predicts it."""
+    found = np.full(data.targets.shape, np.nan)
+    for repeat, fold in data.roles:
+        if repeat == REPEAT:
+            result = fit_tabular(alone(point), data, repeat, fold, SEED, threads)
+            rows = data.rows(repeat, fold, "test", labelled=False)
+            found[rows] = result.predictions["value"].to_numpy(np.float64).reshape(-1, N_DIMENSIONS)
+            step()
+    return found
+
+
+def _mean_r(pred: np.ndarray, data: TrialData, labelled: np.ndarray) -> float:
+    """Mean over folds and dimensions of r on the labelled clips that a fold does not learn from."""
+    each = [data.rows(r, fold, "test", labelled=False) for r, fold in data.roles if r == REPEAT]
+    rows = [of[labelled[of]] for of in each]
+    return float(np.mean([np.nan_to_num(pearson(pred[of], data.targets[of])).mean() for of in rows]))
+
+
+def half_widths(champion: Champion, level: float = LEVEL) -> np.ndarray:
+    """(19,) half widths of intervals that hold labels of unheard clips with probability `level`.
+
+    The quantile of absolute out-of-fold residuals, with the correction for a finite sample (cross-conformal: Vovk 2015,
+    Annals of Mathematics and Artificial Intelligence 74:9).
+    """
+    residual = np.sort(np.abs(champion.out_of_fold - champion.target), axis=0)
+    n = len(residual)
+    return residual[min(n - 1, int(np.ceil(level * (n + 1))) - 1)]
+
+
+def champion_table(name: str, champion: Champion, part_key: str, git_commit: str | None, at: Any) -> pd.DataFrame:
+    """Rows of the table `champions`: a dimension each."""
+    from piano_assets.dimensions import NAMES
+
+    width = half_widths(champion)
+    r = pearson(champion.out_of_fold, champion.target)
+    return pd.DataFrame(
+        {
+            "champion": name,
+            "procedure": f"{PREFIX}{champion.procedure}",
+            "dimension": list(NAMES),
+            "half_width": width,
+            "level": LEVEL,
+            "inner_r": r,
+            "n_clips": len(champion.clips),
+            "part_key": part_key,
+            "git_commit": git_commit,
+            "fitted_at": at,
+        }
+    )
+
+
+def procedure_of(title: Title, tests: pd.DataFrame) -> tuple[str, Procedure]:
+    """The holder of a title and what it does."""
+    name = holder(title, tests)
+    return name, PROCEDURES[name]
