@@ -1,0 +1,33 @@
+"""Features of transposed clips: what knows no pitch stays, what does moves as far as the notes."""
+
+import numpy as np
+import pytest
+
+from piano_assets.defs.features import make_feature_variant
+from piano_assets_tests.defs.conftest import copied
+
+pytestmark = pytest.mark.xdist_group("graph")
+
+
+def silent(what):
+    return lambda done, total: None
+
+
+def test_features_are_computed_again_of_transposed_notes_and_stand_apart(graph, tmp_path):
+    store = copied(graph, tmp_path, "predictions").store()
+    name, made = make_feature_variant(store, "shift+2", silent)
+    assert (name, made) == ("symbolic+shift+2", True)
+    assert make_feature_variant(store, "shift+2", silent) == (name, False)
+    rows = store.read("features", name)
+    assert set(rows["rendering"]) == {"midi+shift+2"}
+    plain, moved = (
+        x.pivot(index="clip", columns="feature", values="value") for x in (store.read("features", "symbolic"), rows)
+    )
+    assert plain.index.equals(moved.index)
+    assert plain.columns.equals(moved.columns)
+    np.testing.assert_allclose(moved["texture_pitch_mean"] - plain["texture_pitch_mean"], 2, rtol=1e-9)
+    untouched = [c for c in plain.columns if c.startswith(("timing_", "articulation_", "asynchrony_"))]
+    assert len(untouched) > 100
+    np.testing.assert_allclose(moved[untouched], plain[untouched], rtol=1e-7, atol=1e-9)
+    relative = [c for c in plain.columns if c.startswith("texture_") and c.endswith("_vs_deadpan")]
+    np.testing.assert_allclose(moved[relative], plain[relative], rtol=1e-7, atol=1e-9)
