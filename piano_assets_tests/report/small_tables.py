@@ -151,10 +151,13 @@ def small_tables(seed: int = 0) -> dict[str, pd.DataFrame]:
         ("midi", "broken.mid", "a file can be read as MIDI", "truncated"),
         ("midi", "empty.mid", "notes", "0"),
     ]
+    unlabelled = {"composer": "Composer", "title": "Sonata", "piece": "Composer: Sonata", "content_hash": "h"}
+    unlabelled |= {"file": "a.midi", "n_notes": 900, "duration_s": 120.0, "role": "train", "rule": None, "value": None}
     paper = ("Published net", "A paper", "percepiano_performer", "published", "r2_fold_mean", 0.285, None, None, None)
     tables = {
         "clips": clips,
         "quarantine": pd.DataFrame(quarantine, columns=list(TABLES["quarantine"].columns)),
+        "pretraining_clips": pd.DataFrame([unlabelled]),
         "ratings": ratings,
         "labels": labels,
         "noise_ceiling": ceiling,
