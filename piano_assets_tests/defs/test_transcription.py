@@ -22,18 +22,9 @@ def store(tmp_path) -> Store:
     """Five clips of a line of notes, with a second of noise each in the place of sound."""
     store, rng = Store(tmp_path), np.random.default_rng(0)
     paths = {clip: write_wav(tmp_path / f"{clip}.wav", rng.uniform(-0.5, 0.5, 22050), 22050) for clip in CLIPS}
-    audio = [
-        {
-            "clip": c,
-            "rendering": "modal",
-            "path": f"{c}.wav",
-            "sample_rate": 22050,
-            "duration_s": 1.0,
-            "content_hash": "h",
-        }
-        for c in paths
-    ]
-    store.write("audio", pd.DataFrame(audio), key="sound", name="modal")
+    told = {"rendering": "modal", "sample_rate": 22050, "duration_s": 1.0, "content_hash": "h"}
+    audio = pd.DataFrame({"clip": list(paths), "path": [f"{c}.wav" for c in paths]}).assign(**told)
+    store.write("audio", audio, key="sound", name="modal")
     p = performance(line(PITCHES))
     notes = {"onset_s": p.onset_s, "offset_s": p.offset_s, "pitch": p.pitch, "velocity": p.velocity}
     store.write("notes", pd.concat([pd.DataFrame(notes).assign(clip=c) for c in CLIPS]), key="k")
