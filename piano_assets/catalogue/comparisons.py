@@ -62,15 +62,29 @@ class Catalogue:
     @cached_property
     def trials(self) -> dict[str, Trial]:
         """Every distinct trial at every budget, by config."""
-        return dict(at_budget(config, trial, b) for config, trial in self.full.items() for b in BUDGETS)
+        return dict(self._at(config, budget) for config in self.full for budget in BUDGETS)
+
+    @cached_property
+    def _owner(self) -> dict[str, str]:
+        """Trial key -> the first config that has it: without their searches two trials may be one."""
+        found: dict[str, str] = {}
+        for config, trial in self.full.items():
+            for name, at in (at_budget(config, trial, budget) for budget in BUDGETS):
+                found.setdefault(at.key, name)
+        return found
+
+    def _at(self, config: str, budget: str) -> tuple[str, Trial]:
+        """(config, trial) of a config at a budget."""
+        _, trial = at_budget(config, self.full[config], budget)
+        return self._owner[trial.key], trial
 
     def arms(self, of: Comparison, budget: str = "full") -> dict[str, tuple[str, Trial]]:
         """(config, trial) of each arm at a budget."""
-        return {arm: at_budget(config, self.full[config], budget) for arm, config in self._made[1][of.name].items()}
+        return {arm: self._at(config, budget) for arm, config in self._made[1][of.name].items()}
 
     def reference(self, of: Comparison, budget: str = "full") -> tuple[str, Trial]:
         """(config, trial) of a comparison's reference at a budget."""
-        return at_budget(of.reference, self.full[of.reference], budget)
+        return self._at(of.reference, budget)
 
     def changed_fields(self, of: Comparison, arm: str) -> dict[str, tuple[Any, Any]]:
         """What an arm really changes, at full budget: dotted field -> (value, reference's value)."""

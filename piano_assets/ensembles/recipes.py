@@ -91,6 +91,26 @@ E1: dict[str, Recipe] = {
 }
 """The arms of the comparison `ensemble`."""
 
+_LISTENERS = ("candidate.reference", "candidate.unbiased", "candidate.gradient_boosting", "candidate.extra_trees")
+_LITERATURE = ("excerpt", "percepiano_performer", "performer", "founding", "performer_clean")
+
+LISTENERS: dict[str, Recipe] = {
+    "listener": Recipe(
+        members=_LISTENERS,
+        combine="stacking_shared",
+        split="cluster",
+        description="The champion's procedure: four models of notes, music and sound, weighted on inner folds.",
+    ),
+    **{
+        f"listener_{split}": Recipe(
+            members=(f"literature.{split}_listener", f"literature.{split}_boosting"),
+            description=f"Kernel ridge with relevance and boosting on split {split}: plain mean.",
+        )
+        for split in _LITERATURE
+    },
+}
+"""The best listener on each protocol."""
+
 RECIPES: dict[str, Recipe] = {
     "mean_audio_only": Recipe(
         members=("audio_only.rich_relevance", "audio_only.rich_extra_trees", "audio_only.rich_gradient_boosting"),
@@ -101,6 +121,7 @@ RECIPES: dict[str, Recipe] = {
         description="Plain mean of a kernel machine, randomised trees and boosting on the same note-level features.",
     ),
     **E1,
+    **LISTENERS,
 }
 
 COMPARISON = Derived(
