@@ -62,7 +62,8 @@ def test_a_cluster_that_is_used_up_leaves_its_turns_to_the_others():
 def test_whoever_stops_on_the_way_has_heard_all_clusters_alike():
     clips = corpus()
     some = clips.set_index("clip").loc[subset(clips, 100)[:20]]
-    assert some[~some["deadpan"]]["cluster"].value_counts().min() >= 3
+    assert some["deadpan"].sum() == 2
+    assert set(some[~some["deadpan"]]["cluster"].value_counts()) <= {3, 4}
 
 
 def test_names_and_order_of_clips_do_not_choose():

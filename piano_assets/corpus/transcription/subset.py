@@ -17,8 +17,8 @@ def subset(clips: pd.DataFrame, n_clips: int = N_CLIPS) -> list[str]:
     Args:
         clips: columns clip, cluster, deadpan, content_hash of the table `clips`.
     Returns:
-        Names in order of turns, so that whoever stops on the way has heard all clusters about alike; all clips where
-        there are no more than `n_clips`.
+        Names in order of turns, both kinds mixed in proportion: whoever stops on the way has heard all clusters about
+        alike. All clips where there are no more than `n_clips`.
     Raises:
         ValueError: `n_clips` below 1.
     """
@@ -29,6 +29,8 @@ def subset(clips: pd.DataFrame, n_clips: int = N_CLIPS) -> list[str]:
     ordered = clips.sort_values(["content_hash", "clip"])
     turn = ordered.groupby(["deadpan", "cluster"]).cumcount()
     ordered = ordered.assign(turn=turn).sort_values("turn", kind="stable")
-    deadpan = ordered["deadpan"].to_numpy(bool)
-    chosen = np.where(deadpan, np.cumsum(deadpan) <= n_deadpan, np.cumsum(~deadpan) <= n_clips - n_deadpan)
-    return ordered.loc[chosen, "clip"].tolist()
+    ordered["place"] = ordered.groupby("deadpan").cumcount() + 0.5
+    ordered["quota"] = np.where(ordered["deadpan"], n_deadpan, n_clips - n_deadpan)
+    chosen = ordered[ordered["place"] < ordered["quota"]]
+    # Both kinds run out together.
+    return chosen.loc[(chosen["place"] / chosen["quota"]).sort_values(kind="stable").index, "clip"].tolist()
