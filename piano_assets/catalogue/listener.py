@@ -60,6 +60,7 @@ AUDIO_ONLY = Comparison(
         "rich_relevance": _RICH | _regressor("relevance_kernel_ridge"),
         "rich_extra_trees": _RICH | _regressor("extra_trees"),
         "rich_gradient_boosting": _RICH | _regressor("gradient_boosting"),
+        "notes_kernel_ridge": _NOTES | _regressor("kernel_ridge"),
         "notes_relevance": _NOTES | _regressor("relevance_kernel_ridge"),
         "notes_gradient_boosting": _NOTES | _regressor("gradient_boosting"),
     },

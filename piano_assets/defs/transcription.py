@@ -36,7 +36,7 @@ def clips_to_hear(store: Store, asked: str | None, gpu: bool) -> list[str]:
     clips, labels = store.read("clips", "all"), store.read("labels", "clean", ["clip"])
     labelled = clips[clips["clip"].isin(labels["clip"])]
     if asked == "all" or (asked is None and gpu):
-        return sorted(labelled["clip"])
+        return subset(labelled, len(labelled))
     if asked is not None and not (asked.isdecimal() and int(asked)):
         raise ValueError(f"{VARIABLE}={asked!r} must be 'all' or a number of clips of at least 1")
     return subset(labelled, N_CLIPS if asked is None else int(asked))

@@ -206,7 +206,7 @@ TABLES: tuple[Table, ...] = (
         "Every feature of every clip in long form.",
         {
             "clip": CLIP,
-            "rendering": text("rendering it was computed from; 'midi' for symbolic features"),
+            "rendering": text("rendering it was computed from; 'midi' for features of true notes"),
             "feature": text("name"),
             "value": number("value; NULL where undefined", nullable=True),
             "source": text("what it was computed from", values=("audio", "sound", "symbolic", "music", "pretrained")),

@@ -12,7 +12,7 @@ from piano_assets.features.sound import FAMILIES, family_of_sound, sound_feature
 from piano_assets.features.sound.hearing import FRAME_S, Hearing, peaks
 from piano_assets.features.sound.loudness import in_parts
 from piano_assets.schemas import TABLES
-from piano_assets_tests.features.tones import RATE, clicks, music, tone
+from piano_assets_tests.features.tones import RATE, music, tone
 
 
 def of(family: str, y: np.ndarray) -> dict[str, float]:
@@ -26,6 +26,11 @@ def at(times_s: np.ndarray, sounds: list[np.ndarray], duration_s: float) -> np.n
         i = int(start * RATE)
         y[i : i + len(sound)] += sound[: len(y) - i]
     return y
+
+
+def strikes(times_s: np.ndarray) -> np.ndarray:
+    """Short bright tones in silence."""
+    return at(times_s, [tone(84, 0.2, 0.5, 40)] * len(times_s), times_s[-1] + 1)
 
 
 def test_names_are_the_same_for_every_recording_and_belong_to_one_family():
@@ -47,8 +52,8 @@ def test_what_is_undefined_is_nan_and_nothing_is_infinite_or_warns(y):
 
 def test_onsets_are_where_tones_begin():
     times = np.array([0.3, 0.9, 1.2, 2.0, 2.1, 3.5])
-    h = Hearing(clicks(times, 5.0))
-    # Frames are 12 ms apart, and a rise over two of them peaks one after the onset.
+    h = Hearing(strikes(times))
+    # Frames of 93 ms hear a tone coming.
     np.testing.assert_allclose(h.onsets * FRAME_S, times, atol=0.035)
     assert len(peaks(np.zeros(50))) == len(peaks(np.zeros(0))) == 0
 
@@ -56,11 +61,11 @@ def test_onsets_are_where_tones_begin():
 def test_intervals_rates_and_variability_by_hand():
     """Intervals of .3 and .6 s in turn: their pairwise variability is .3 / .45."""
     times = np.cumsum([0.2, *[0.3, 0.6] * 10])
-    found = of("rhythm", clicks(times, times[-1] + 1))
+    found = of("rhythm", strikes(times))
     assert found["rhythm_npvi"] == pytest.approx(0.3 / 0.45, abs=0.05)  # frames of 12 ms
     assert found["rhythm_interval_sd"] == pytest.approx(np.log(2) / 2, abs=0.03)
     assert found["rhythm_interval_autocorrelation_1"] < -0.95
-    even = of("rhythm", clicks(np.arange(0.2, 9, 0.5), 10.0))
+    even = of("rhythm", strikes(np.arange(0.2, 9, 0.5)))
     assert even["rhythm_interval_median"] == pytest.approx(np.log(0.5), abs=0.03)
     assert even["rhythm_period"] == pytest.approx(np.log(0.5), abs=0.03)
     assert even["rhythm_npvi"] < 0.05
@@ -69,7 +74,7 @@ def test_intervals_rates_and_variability_by_hand():
 
 def test_pace_slows_where_onsets_do():
     times = np.cumsum([0.2, *np.geomspace(0.25, 0.5, 24)])
-    slower, faster = (of("rhythm", clicks(t, times[-1] + 1)) for t in (times, times[-1] + 0.2 - times[::-1]))
+    slower, faster = (of("rhythm", strikes(t)) for t in (times, times[-1] + 0.2 - times[::-1]))
     assert slower["rhythm_pace_8_slope"] == pytest.approx(np.log(2), rel=0.1)
     assert faster["rhythm_pace_8_slope"] == pytest.approx(-np.log(2), rel=0.1)
     assert slower["rhythm_pace_8_end"] > 0.2
@@ -138,8 +143,8 @@ def test_brightness_is_in_octaves_and_what_loudness_explains_is_taken_out():
 def test_register_finds_the_keys():
     y = 0.2 * sum(np.sin(2 * np.pi * 440 * 2 ** ((k - 69) / 12) * np.arange(3 * RATE) / RATE) for k in (55, 76))
     found = of("register", y)
-    assert found["register_lowest_median"] == 55
-    assert found["register_highest_median"] == 76
+    assert found["register_lowest_median"] == pytest.approx(55, abs=1)  # a semitone is 12 Hz there, a line 11
+    assert found["register_highest_median"] == pytest.approx(76, abs=1)
     assert found["register_centre_mean"] == pytest.approx(65.5, abs=1)
 
 
@@ -156,7 +161,7 @@ def test_what_is_held_over_is_left_over():
     pitches, times = (60, 64, 67, 71, 74, 77), np.arange(6) * 0.8
     held = at(times, [tone(p, 4.0, 0.2, 0.5) for p in pitches], 7.0)
     damped = at(times, [tone(p, 0.5, 0.2, 6.0) for p in pitches], 7.0)
-    assert of("harmony", held)["harmony_left_over_mean"] > of("harmony", damped)["harmony_left_over_mean"] + 0.2
+    assert of("harmony", held)["harmony_left_over_mean"] > of("harmony", damped)["harmony_left_over_mean"] + 0.1
 
 
 def test_bands_are_told_apart():

@@ -42,7 +42,7 @@ def loudness(h: Hearing) -> dict[str, float]:
         found[f"loudness_autocorrelation_{lag:g}s"] = autocorrelation(level, step) if change.size else np.nan
         found[f"loudness_change_{lag:g}s_db"] = mean(np.abs(change))
     for parts in PARTS:
-        found |= contour(f"loudness_{parts}", in_parts(level, parts))
+        found |= contour(f"loudness_{parts}", in_parts(level, parts), parts)
     return found | _of_onsets(h)
 
 
@@ -55,8 +55,8 @@ def in_parts(x: np.ndarray, parts: int) -> np.ndarray:
     return np.diff(total[edges]) / np.diff(edges)
 
 
-def contour(name: str, curve: np.ndarray) -> dict[str, float]:
-    """The shape of a curve over equal parts of a clip."""
+def contour(name: str, curve: np.ndarray, parts: int) -> dict[str, float]:
+    """The shape of a curve over equal parts of a clip, (parts,) or empty where the clip is too short for it."""
     where = (np.arange(len(curve)) + 0.5) / max(len(curve), 1)
     found = {
         f"{name}_sd": sd(curve),
@@ -65,7 +65,7 @@ def contour(name: str, curve: np.ndarray) -> dict[str, float]:
         f"{name}_start": float(curve[0] - curve.mean()) if curve.size else np.nan,
         f"{name}_end": float(curve[-1] - curve.mean()) if curve.size else np.nan,
     }
-    if len(curve) == 0 or len(curve) >= 8:
+    if parts >= 8:
         found |= {
             f"{name}_slope": slope(where, curve),
             f"{name}_arch": arch(where, curve),

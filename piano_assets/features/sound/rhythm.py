@@ -52,7 +52,7 @@ def rhythm(h: Hearing) -> dict[str, float]:
         "rhythm_longest_interval": float(gap.max() - p50) if gap.size else np.nan,
     }
     for parts in PARTS[:3]:
-        found |= contour(f"rhythm_pace_{parts}", _pace(h, parts))
+        found |= contour(f"rhythm_pace_{parts}", _pace(h, parts), parts)
     return found | _periodicity(h) | _registers(h)
 
 

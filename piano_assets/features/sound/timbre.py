@@ -42,7 +42,7 @@ def timbre(h: Hearing) -> dict[str, float]:
             f"timbre_{name}_p90_db": high,
         }
         found |= _regression(f"timbre_{name}", level, x)
-        found |= contour(f"timbre_{name}_8", in_parts(x, 8))
+        found |= contour(f"timbre_{name}_8", in_parts(x, 8), 8)
     return found
 
 

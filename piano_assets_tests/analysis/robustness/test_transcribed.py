@@ -33,20 +33,22 @@ def heard(sounding: Store) -> Store:
         if clip == MISHEARD:
             mine["velocity"] = 64
         moves = controls[(controls["clip"] == clip) & (controls["controller"] == SUSTAIN)]
-        rows = pd.concat([mine.iloc[:0] if clip == DEAF else mine, presses(moves)]).sort_values("onset_s")
+        rows = pd.concat(
+            [mine.iloc[:0] if clip == DEAF else mine, presses(moves, float(mine["offset_s"].max()))]
+        ).sort_values("onset_s")
         rows = rows.assign(clip=clip, rendering="modal", onset_s=rows["onset_s"] + 0.1, offset_s=rows["offset_s"] + 0.1)
         rows[["pitch", "velocity"]] = rows[["pitch", "velocity"]].astype("Int64")
         sounding.write("transcriptions", rows, key=part_key("k", clip), name=part_name("modal", clip))
     return sounding
 
 
-def presses(moves: pd.DataFrame) -> pd.DataFrame:
+def presses(moves: pd.DataFrame, end_s: float) -> pd.DataFrame:
     """Stretches with the pedal down, as a transcriber tells of them."""
     down = moves["value"].to_numpy() >= 64
     time = moves["time_s"].to_numpy()
     starts = np.flatnonzero(down & ~np.concatenate(([False], down[:-1])))
-    stops = [next((k for k in range(s, len(down)) if not down[k]), len(down) - 1) for s in starts]
-    frame = pd.DataFrame({"onset_s": time[starts], "offset_s": time[stops]})
+    stops = [next((time[k] for k in range(s, len(down)) if not down[k]), end_s) for s in starts]
+    frame = pd.DataFrame({"onset_s": time[starts], "offset_s": stops})
     return frame.assign(event="sustain", pitch=pd.NA, velocity=pd.NA)
 
 
