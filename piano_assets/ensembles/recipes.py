@@ -101,6 +101,10 @@ LISTENERS: dict[str, Recipe] = {
         split="cluster",
         description="The champion's procedure: four models of notes, music and sound, weighted on inner folds.",
     ),
+    "listener_mean": Recipe(
+        members=("listener.reference", "ingredient.gradient_boosting", "ingredient.extra_trees"),
+        description="Three families on notes, music and sound: plain mean.",
+    ),
     **{
         f"listener_{split}": Recipe(
             members=(f"literature.{split}_listener", f"literature.{split}_boosting"),
