@@ -56,7 +56,7 @@ class Method:
     @property
     def about(self) -> dict[str, Any]:
         """What it is, in values that JSON has: what is chosen, and among what, is no part of it."""
-        told = {"clips": MAIN} if self.protocol.support and self.learner != "unadapted" else {}
+        told: dict[str, Any] = {"clips": MAIN} if self.protocol.support and self.learner != "unadapted" else {}
         told |= {"learner": self.learner} if self.learner != "few_shot" else {}
         told |= {k: v for k, v in self.settings.items() if k != "strengths"}
         return told | ({"inputs": self.inputs} if self.inputs != "symbolic" else {})
