@@ -32,7 +32,7 @@ class Recipe:
 
     encoder: Encoder = Encoder(depth=4, dim=128, heads=4, head_dim=32, mlp_ratio=4.0, dropout=0.0)  # noqa: RUF009
     n_bins: int = 24
-    epochs: int = 8
+    epochs: int = 6
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -20,13 +20,13 @@ from piano_assets_tests.training.pretraining.playing import performance
 RECIPE = Recipe(
     encoder=Encoder(depth=1, dim=32, heads=2, head_dim=16, mlp_ratio=2.0, dropout=0.0),
     n_bins=12,
-    epochs=6,
+    epochs=10,
     batch_size=8,
-    learning_rate=4e-3,
+    learning_rate=1e-2,
     transposition=0,
 )
 LENGTH = 64
-WINDOWS = windows([performance(seed) for seed in range(12)], LENGTH)
+WINDOWS = windows([performance(seed) for seed in range(20)], LENGTH)
 VALID = windows([performance(seed) for seed in range(50, 53)], LENGTH)
 VELOCITY = list(ATTRIBUTES).index("velocity")
 
@@ -118,7 +118,7 @@ def test_it_learns_the_rule_and_does_no_better_than_chance_allows(trained):
     with torch.no_grad():
         before, after = (surprise(n, window, hidden).mean((0, 1)) for n in (fresh, trained.network))
     torch.testing.assert_close(before, torch.tensor(fresh.n_bins).log())
-    assert after[VELOCITY] < before[VELOCITY] - 1.0
+    assert after[VELOCITY] < before[VELOCITY] - 0.7
     assert trained.rows[-1]["valid_nats"] < trained.rows[0]["valid_nats"]
     free = list(ATTRIBUTES).index("log_duration")  # drawn evenly: its entropy is that of its bins
     assert after[free] > before[free] - 0.15
@@ -211,7 +211,8 @@ def test_a_broken_rule_departs_from_what_is_expected_and_by_how_much(trained):
         assert after.surprise[view, :, VELOCITY].argmax() == note
         moved = after.departure[view, note, VELOCITY] - before.departure[view, note, VELOCITY]
         std = float(trained.network.std[VELOCITY])
-        assert moved == pytest.approx((30 - float(plain.velocity[note])) / std, abs=0.35)
+        # Its own velocity is hidden while it is guessed, so that the guess is the same.
+        assert moved == pytest.approx((30 - float(plain.velocity[note])) / std, abs=1e-4)
     score = VIEWS.index("score")
     np.testing.assert_allclose(after.departure[score][:, 1:], before.departure[score][:, 1:], atol=1e-5)
 
