@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from piano_assets.analysis.robustness.transcribed import (
+    calibrated,
+    hear_calibrated,
     hear_transcription,
     heard_rows,
     not_transcribed,
@@ -82,6 +84,39 @@ def test_what_was_misheard_is_other_music(heard, subjects):
     moved = [n for n, same in zip(of.data.feature_names, is_same, strict=True) if not same]
     assert any(n.startswith("dynamics") for n in moved)
     assert not any(n.startswith("tonality") for n in moved)
+
+
+def test_calibration_is_the_regression_line_shrunk_by_two_clips():
+    rng = np.random.default_rng(3)
+    heard, noise = rng.normal(size=(200, 2)), rng.normal(size=200)
+    true = np.stack([2 * heard[:, 0] + 1, noise], axis=1)
+    asked = np.array([[0.5, 0.5], [np.nan, -1], [99, 0]])
+    got = calibrated(true, heard, asked)
+    for k in range(2):
+        slope = np.polyfit(heard[:, k], true[:, k], 1)[0] * 200 / 202
+        x = np.clip(asked[:, k], heard[:, k].min(), heard[:, k].max())
+        want = true[:, k].mean() + slope * np.nan_to_num(x - heard[:, k].mean(), nan=0.0)
+        np.testing.assert_allclose(got[:, k], want, rtol=1e-10)
+    assert np.abs(got[:, 1] - noise.mean()).max() < 0.3, "what is not heard is the mean"
+
+
+def test_calibration_without_pairs_is_the_mean_and_without_values_nothing():
+    true = np.array([[1.0, np.nan, 4.0]] * 3 + [[2.0, np.nan, 4.0]] * 3)
+    heard = np.array([[np.nan, 1.0, 7.0]] * 6)
+    np.testing.assert_array_equal(calibrated(true, heard, np.ones((1, 3))), [[1.5, np.nan, 4.0]])
+
+
+def test_no_tested_clip_calibrates_its_own_fold(heard, subjects):
+    """Notes of tested clips may change as they like: what is heard of them is calibrated by the others."""
+    of = subjects["note_table"]
+    rows = heard_rows(of, heard)
+    fold = of.folds[0]
+    mine = rows[fold.fold]
+    before = hear_calibrated(of, heard, mine).features[mine]
+    others = of.data.features.copy()
+    others[fold.test] = np.nan
+    after = hear_calibrated(dataclasses.replace(of, data=dataclasses.replace(of.data, features=others)), heard, mine)
+    np.testing.assert_array_equal(after.features[mine], before)
 
 
 def test_who_is_not_asked():
