@@ -54,6 +54,7 @@ def test_counts_and_members_of_the_sets(traditional):
         "all_music_absolute": 68,
         "symbolic_music_absolute": 3,
         "audio_rich": 66,
+        "recording": 68,
     }
     assert {name: set(sets.REQUIRED[name]) for name in sets.REQUIRED} == {
         name: set(design_matrix(frame, name, ["a"])[1]) for name in sets.REQUIRED

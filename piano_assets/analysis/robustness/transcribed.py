@@ -14,6 +14,9 @@ from piano_assets.analysis.robustness.hearing import Alteration, Progress, heard
 from piano_assets.catalogue.trial import Trial
 from piano_assets.corpus.transcription import TRANSCRIBED as PREFIX
 from piano_assets.corpus.transcription.parts import heard_parts, heard_performances
+from piano_assets.features.sets import FROM_NOTES
+from piano_assets.features.sound import sound_names
+from piano_assets.features.traditional import TRADITIONAL
 from piano_assets.schemas.probes import TRANSCRIBED
 from piano_assets.store.parts import Store
 from piano_assets.training.data import TrialData
@@ -28,9 +31,11 @@ SHRUNK = 2.0
 
 
 def why_not(trial: Trial) -> str | None:
-    """Why a trial cannot be asked: it must read notes, true ones, and no sound."""
-    if trial.inputs.spectrogram or hears(trial, "audio") or hears(trial, "sound"):
-        return "it hears sound itself"
+    """Why a trial cannot be asked: it must read notes, true ones; features of the sound beside them stay."""
+    if not (trial.inputs.notes or any(hears(trial, source) for source in FROM_NOTES)):
+        return "it reads no notes"
+    if trial.inputs.spectrogram:
+        return "it hears a spectrogram beside its notes"
     if trial.inputs.rendering.startswith(PREFIX):
         return "it learnt from transcribed notes already"
     return None
@@ -52,7 +57,7 @@ def heard_rows(of: "Fitted", store: Store) -> dict[int, np.ndarray]:
 def hear_transcription(of: "Fitted", store: Store, rows: np.ndarray, progress: Progress = None) -> TrialData:
     """The subject's data in which the clips at `rows` are what was heard of them."""
     heard = heard_performances(heard_parts(store, of.trial.inputs.rendering))
-    return heard_notes(of, store, rows, lambda clip, played: heard[clip], progress)
+    return heard_notes(of, store, rows, lambda clip, played: heard[clip], progress, sound=False)
 
 
 def hear_calibrated(of: "Fitted", store: Store, rows: np.ndarray, progress: Progress = None) -> TrialData:
@@ -63,14 +68,18 @@ def hear_calibrated(of: "Fitted", store: Store, rows: np.ndarray, progress: Prog
     """
     heard = heard_performances(heard_parts(store, of.trial.inputs.rendering))
     known = np.flatnonzero(np.isin(of.data.clips.astype(str), list(heard)))
-    found = heard_notes(of, store, known, lambda clip, played: heard[clip], progress)
+    found = heard_notes(of, store, known, lambda clip, played: heard[clip], progress, sound=False)
     assert found.features is not None
     assert of.data.features is not None
-    features = of.data.features.copy()
+    features, sound = of.data.features.copy(), {*TRADITIONAL, *sound_names()}
+    notes = np.flatnonzero([name not in sound for name in of.data.feature_names])
     for fold in of.folds:
         own = np.intersect1d(rows, fold.test)
         learnt = np.intersect1d(known, np.concatenate([fold.train, fold.valid]))
-        features[own] = calibrated(of.data.features[learnt], found.features[learnt], found.features[own])
+        there = np.ix_(learnt, notes)
+        features[np.ix_(own, notes)] = calibrated(
+            of.data.features[there], found.features[there], found.features[np.ix_(own, notes)]
+        )
     return replace(found, features=features)
 
 

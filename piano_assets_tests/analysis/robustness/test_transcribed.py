@@ -17,6 +17,7 @@ from piano_assets.analysis.robustness.transcribed import (
 from piano_assets.catalogue.trial import vary
 from piano_assets.corpus.performance import SUSTAIN
 from piano_assets.corpus.transcription.parts import part_key, part_name
+from piano_assets.features.traditional import TRADITIONAL
 from piano_assets.store.parts import Store
 from piano_assets_tests.analysis.robustness.sounding import CLIPS, NOTE_TABLE, NOTES, SPECTROGRAM, TABLE
 
@@ -119,11 +120,25 @@ def test_no_tested_clip_calibrates_its_own_fold(heard, subjects):
     np.testing.assert_array_equal(after.features[mine], before)
 
 
+def test_features_of_the_sound_stay_as_they_are(heard, subjects):
+    of = subjects["table"]
+    rows = np.concatenate(list(heard_rows(of, heard).values()))
+    sound = np.isin(of.data.feature_names, TRADITIONAL)
+    assert sound.sum() == 65
+    for hear in (hear_transcription, hear_calibrated):
+        found = hear(of, heard, rows)
+        np.testing.assert_array_equal(found.features[:, sound], of.data.features[:, sound])
+        assert not np.array_equal(found.features[:, ~sound], of.data.features[:, ~sound], equal_nan=True)
+
+
 def test_who_is_not_asked():
     assert why_not(NOTE_TABLE) is None
     assert why_not(NOTES) is None
-    for trial in (TABLE, SPECTROGRAM, vary(TABLE, {"inputs.features": "audio_rich"})):
-        assert why_not(trial) == "it hears sound itself"
+    assert why_not(TABLE) is None
+    for trial in (SPECTROGRAM, vary(TABLE, {"inputs.features": "audio_rich"})):
+        assert why_not(trial) == "it reads no notes"
+    beside = {"inputs.features": "symbolic", "model.fusion": "gated"}
+    assert why_not(vary(SPECTROGRAM, beside)) == "it hears a spectrogram beside its notes"
     learnt = vary(NOTE_TABLE, {"inputs.rendering": "transcribed.modal"})
     assert why_not(learnt) == "it learnt from transcribed notes already"
 
