@@ -47,12 +47,14 @@ CANDIDATE = Comparison(
     "with its repeat of the split.",
 )
 
-_RICH, _NOTES = ({"inputs.features": name} for name in ("audio_rich", "symbolic_music_absolute"))
+_RICH, _RECORDING, _NOTES = (
+    {"inputs.features": name} for name in ("audio_rich", "recording", "symbolic_music_absolute")
+)
 
 AUDIO_ONLY = Comparison(
     "audio_only",
     "Loudness, rhythm and register of the sound say more than the 65 traditional features, without a single note; "
-    "models of notes without the score, which the probe `transcribed` asks of notes that were heard, say more again.",
+    "notes beside it, which the probe `transcribed` asks as they were heard, say more again.",
     "forest.reference",
     {
         "rich_random_forest": _RICH,
@@ -60,6 +62,9 @@ AUDIO_ONLY = Comparison(
         "rich_relevance": _RICH | _regressor("relevance_kernel_ridge"),
         "rich_extra_trees": _RICH | _regressor("extra_trees"),
         "rich_gradient_boosting": _RICH | _regressor("gradient_boosting"),
+        "recording_kernel_ridge": _RECORDING | _regressor("kernel_ridge"),
+        "recording_relevance": _RECORDING | _regressor("relevance_kernel_ridge"),
+        "recording_gradient_boosting": _RECORDING | _regressor("gradient_boosting"),
         "notes_kernel_ridge": _NOTES | _regressor("kernel_ridge"),
         "notes_relevance": _NOTES | _regressor("relevance_kernel_ridge"),
         "notes_gradient_boosting": _NOTES | _regressor("gradient_boosting"),

@@ -78,6 +78,7 @@ def test_counts_and_members_of_the_sets(traditional):
         "pretrained": 2,
         "symbolic_pretrained": 5,
         "all_music_pretrained": 71,
+        "recording": 68,
     }
     assert {name: set(sets.REQUIRED[name]) for name in sets.REQUIRED} == {
         name: set(design_matrix(frame, name, ["a"])[1]) for name in sets.REQUIRED

@@ -117,7 +117,13 @@ def heard_sound(
 
 
 def heard_notes(
-    of: "Fitted", store: Store, rows: np.ndarray, alter: Alter, progress: Progress = None, workers: int = 2
+    of: "Fitted",
+    store: Store,
+    rows: np.ndarray,
+    alter: Alter,
+    progress: Progress = None,
+    workers: int = 2,
+    sound: bool = True,
 ) -> TrialData:
     """The subject's data in which the notes and pedals of the clips at `rows` are others, and all that follows of them.
 
@@ -126,6 +132,7 @@ def heard_notes(
 
     Args:
         alter: (clip, performance) -> the performance in its place; called from several threads.
+        sound: whether it is rendered again; else features of sound stay as they are.
     """
     own, deadpan = played(of, store, _checked(rows, of.data))
     trial = of.trial
@@ -136,7 +143,7 @@ def heard_notes(
         clip = str(of.data.clips[row])
         performance = alter(clip, own[clip])
         heard = _Heard({}, None)
-        if why_not(trial) is None:
+        if sound and why_not(trial) is None:
             heard = _of_sound(trial, as_read(RENDERERS[trial.inputs.rendering](performance, SAMPLE_RATE)))
         features = symbolic_features(performance, deadpan.get(clip)) if hears(trial, "symbolic") else {}
         features |= music_features(performance) if hears(trial, "music") else {}

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from piano_assets.analysis.robustness.transcribed import (
+    calibrated,
+    hear_calibrated,
     hear_transcription,
     heard_rows,
     not_transcribed,
@@ -15,6 +17,7 @@ from piano_assets.analysis.robustness.transcribed import (
 from piano_assets.catalogue.trial import vary
 from piano_assets.corpus.performance import SUSTAIN
 from piano_assets.corpus.transcription.parts import part_key, part_name
+from piano_assets.features.traditional import TRADITIONAL
 from piano_assets.store.parts import Store
 from piano_assets_tests.analysis.robustness.sounding import CLIPS, NOTE_TABLE, NOTES, SPECTROGRAM, TABLE
 
@@ -84,11 +87,58 @@ def test_what_was_misheard_is_other_music(heard, subjects):
     assert not any(n.startswith("tonality") for n in moved)
 
 
+def test_calibration_is_the_regression_line_shrunk_by_two_clips():
+    rng = np.random.default_rng(3)
+    heard, noise = rng.normal(size=(200, 2)), rng.normal(size=200)
+    true = np.stack([2 * heard[:, 0] + 1, noise], axis=1)
+    asked = np.array([[0.5, 0.5], [np.nan, -1], [99, 0]])
+    got = calibrated(true, heard, asked)
+    for k in range(2):
+        slope = np.polyfit(heard[:, k], true[:, k], 1)[0] * 200 / 202
+        x = np.clip(asked[:, k], heard[:, k].min(), heard[:, k].max())
+        want = true[:, k].mean() + slope * np.nan_to_num(x - heard[:, k].mean(), nan=0.0)
+        np.testing.assert_allclose(got[:, k], want, rtol=1e-10)
+    assert np.abs(got[:, 1] - noise.mean()).max() < 0.3, "what is not heard is the mean"
+
+
+def test_calibration_without_pairs_is_the_mean_and_without_values_nothing():
+    true = np.array([[1.0, np.nan, 4.0]] * 3 + [[2.0, np.nan, 4.0]] * 3)
+    heard = np.array([[np.nan, 1.0, 7.0]] * 6)
+    np.testing.assert_array_equal(calibrated(true, heard, np.ones((1, 3))), [[1.5, np.nan, 4.0]])
+
+
+def test_no_tested_clip_calibrates_its_own_fold(heard, subjects):
+    """Notes of tested clips may change as they like: what is heard of them is calibrated by the others."""
+    of = subjects["note_table"]
+    rows = heard_rows(of, heard)
+    fold = of.folds[0]
+    mine = rows[fold.fold]
+    before = hear_calibrated(of, heard, mine).features[mine]
+    others = of.data.features.copy()
+    others[fold.test] = np.nan
+    after = hear_calibrated(dataclasses.replace(of, data=dataclasses.replace(of.data, features=others)), heard, mine)
+    np.testing.assert_array_equal(after.features[mine], before)
+
+
+def test_features_of_the_sound_stay_as_they_are(heard, subjects):
+    of = subjects["table"]
+    rows = np.concatenate(list(heard_rows(of, heard).values()))
+    sound = np.isin(of.data.feature_names, TRADITIONAL)
+    assert sound.sum() == 65
+    for hear in (hear_transcription, hear_calibrated):
+        found = hear(of, heard, rows)
+        np.testing.assert_array_equal(found.features[:, sound], of.data.features[:, sound])
+        assert not np.array_equal(found.features[:, ~sound], of.data.features[:, ~sound], equal_nan=True)
+
+
 def test_who_is_not_asked():
     assert why_not(NOTE_TABLE) is None
     assert why_not(NOTES) is None
-    for trial in (TABLE, SPECTROGRAM, vary(TABLE, {"inputs.features": "audio_rich"})):
-        assert why_not(trial) == "it hears sound itself"
+    assert why_not(TABLE) is None
+    for trial in (SPECTROGRAM, vary(TABLE, {"inputs.features": "audio_rich"})):
+        assert why_not(trial) == "it reads no notes"
+    beside = {"inputs.features": "symbolic", "model.fusion": "gated"}
+    assert why_not(vary(SPECTROGRAM, beside)) == "it hears a spectrogram beside its notes"
     learnt = vary(NOTE_TABLE, {"inputs.rendering": "transcribed.modal"})
     assert why_not(learnt) == "it learnt from transcribed notes already"
 
