@@ -107,7 +107,7 @@ def _registers(h: Hearing) -> dict[str, float]:
         at[name] = peaks(rise, threshold=3.0)
         found[f"rhythm_{name}_rate"] = len(at[name]) / duration
         found[f"rhythm_{name}_rise_db"] = mean(rise[at[name]])
-    together = np.isin(at["low"][:, None] + np.arange(-3, 4), at["high"]).any(axis=1)
+    together = np.logical_or.reduce(np.isin(at["low"][:, None] + np.arange(-3, 4), at["high"]), axis=1)
     return found | {
         "rhythm_low_with_high_share": share(np.asarray(together)),
         "rhythm_low_rate_share": ratio(found["rhythm_low_rate"], found["rhythm_high_rate"]),
