@@ -1,12 +1,16 @@
-"""The comparisons of this room: each protocol's methods against its simplest, which adapts nothing."""
+"""The comparisons of this room: methods against the simplest of their protocol, and against a rival."""
 
 from piano_assets.adaptation.conditions import MAIN, SHOTS
 from piano_assets.adaptation.methods import METHODS, PERFORMERS, PREFIX, SEQUENCE, WORKS, Protocol
 from piano_assets.catalogue.derived import Derived
 
 
-def _derived(name: str, hypothesis: str, protocol: Protocol, reference: str, note: str) -> Derived:
-    arms = {n: m for n, m in METHODS.items() if m.protocol == protocol and n != reference}
+def _derived(
+    name: str, hypothesis: str, protocol: Protocol, reference: str, note: str, only: tuple[str, ...] = ()
+) -> Derived:
+    """All methods of a protocol, or only some of them, against one."""
+    there = [n for n, m in METHODS.items() if m.protocol == protocol and n != reference]
+    arms = {n: METHODS[n] for n in only or there}
     return Derived(
         name=name,
         hypothesis=hypothesis,
@@ -24,11 +28,19 @@ OTHERS = ", ".join(str(k) for k in SHOTS if k != MAIN)
 COMPARISONS: tuple[Derived, ...] = (
     _derived(
         "adaptation",
-        f"From {MAIN} rated clips of a new performer a network predicts his other clips better than without; a start "
-        "learnt by MAML or ANIL serves better than the joint network's.",
+        f"From {MAIN} rated clips of a new performer a network predicts his other clips better than without.",
         PERFORMERS,
         "unadapted",
         f"Minutes on a CPU. Five seeds, each with its repeat of the split. Supports of {OTHERS} clips are stored too.",
+    ),
+    _derived(
+        "adaptation_starts",
+        "A start that was trained for it, by MAML, ANIL or Reptile, adapts to a new performer better than the joint "
+        "network does by plain fine-tuning; ridge regression on its head is the simplest rival.",
+        PERFORMERS,
+        "fine_tuning",
+        "The subjects of `adaptation`.",
+        ("head_ridge", "head_tuning", "maml", "first_order_maml", "reptile", "anil"),
     ),
     _derived(
         "adaptation_works",
