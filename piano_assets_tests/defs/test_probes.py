@@ -105,13 +105,16 @@ def test_what_was_asked_of_a_model_goes_with_it(piano: PianoData, tmp_path):
 
 
 def test_what_cannot_be_asked_is_refused_with_its_reason(piano: PianoData):
-    trials = planner.known(piano.store()).trials
-    assert applicable("noise", trials[TABULAR]) == "it hears notes only, no sound"
-    assert applicable("adversarial", trials[TABULAR]) == "it has no gradient: only networks have an adversary"
-    assert applicable("loss_landscape", trials[TABULAR]) == "it is no network"
-    assert applicable("feature_importance", trials[NETWORK]) == "it reads no features"
-    assert applicable("cross_composer", trials["split_strategy.composer"]) == "its own split is composer"
-    assert all(applicable(n, trials[c]) is None for c, names in ASKED.items() for n in names)
+    store = piano.store()
+    trials = planner.known(store).trials
+    assert applicable("transcribed", trials[TABULAR], store) == "no clip of modal is transcribed (asset transcriptions)"
+    assert applicable("transcribed", trials[NETWORK], store) == "it reads no notes"
+    assert applicable("noise", trials[TABULAR], store) == "it hears notes only, no sound"
+    assert applicable("adversarial", trials[TABULAR], store) == "it has no gradient: only networks have an adversary"
+    assert applicable("loss_landscape", trials[TABULAR], store) == "it is no network"
+    assert applicable("feature_importance", trials[NETWORK], store) == "it reads no features"
+    assert applicable("cross_composer", trials["split_strategy.composer"], store) == "its own split is composer"
+    assert all(applicable(n, trials[c], store) is None for c, names in ASKED.items() for n in names)
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions(str(CONFIGS.name), [TABULAR])
     with pytest.raises(StageFailed, match=r"noise cannot be asked of family.ridge: it hears notes only"):
