@@ -6,7 +6,7 @@ import time
 import click
 
 from piano_assets.cli.shared import console, instance, run_stages, store_of
-from piano_assets.ensembles.champion import TITLES
+from piano_assets.ensembles.titles import TITLES
 
 
 @click.command()

@@ -9,9 +9,8 @@ from piano_assets.defs.corpus import key
 from piano_assets.defs.data import PianoData, progress, result, spec
 from piano_assets.defs.features import TABULAR
 from piano_assets.defs.planner import known
-from piano_assets.ensembles.champion import TITLES, Title, champion_table, fit_champion, procedure_of
-from piano_assets.ensembles.champion_files import champion_folder, save_champion
 from piano_assets.ensembles.procedures import PREFIX, Procedure
+from piano_assets.ensembles.titles import TITLES, Title, procedure_of
 from piano_assets.schemas import TABLES
 from piano_assets.store.checkpoints import RECORD
 from piano_assets.store.parts import Store, read_part
@@ -62,6 +61,8 @@ def _scores(rows: pd.DataFrame) -> list[tuple[str, float, float, float]]:
 )
 def champions(context: dg.AssetExecutionContext, piano: PianoData):
     """Fit the holder of a title on all clips, and keep it with its record."""
+    from piano_assets.ensembles.champion import champion_table, fit_champion
+    from piano_assets.ensembles.champion_files import champion_folder, save_champion
     from piano_assets.training.provenance import git_state
 
     store, name = piano.store(), context.partition_key

@@ -1,14 +1,9 @@
 """Champions: what a procedure makes of all clips, kept to score recordings that nobody has rated.
 
-The rule by which champions are chosen, fixed before nested scores were looked at. For each kind of recording one
-procedure holds the title, the first that is named in its comparison. Another takes its place when the comparison's
-primary test finds it better on nested predictions, and the best of those if several are; being equivalent is not
-enough. A title therefore changes by a verdict in the table `tests`, never by a higher number alone.
-
-A champion is fitted as an outer fold of its procedure is, with nothing left to test: each member searches on the folds
-of the split's first repeat, weights come from what these predicted, and every member is fitted again on all clips. What
-the procedure scores on clips that it did not learn from is its nested score, by the same code; of the champion itself
-no such score exists.
+Who may be one is decided in `titles`. A champion is fitted as an outer fold of its procedure is, with nothing left to
+test: each member searches on the folds of the split's first repeat, weights come from what these predicted, and every
+member is fitted again on all clips. What the procedure scores on clips that it did not learn from is its nested score,
+by the same code; of the champion itself no such score exists.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +15,7 @@ import pandas as pd
 
 from piano_assets.catalogue.trial import Trial
 from piano_assets.dimensions import N_DIMENSIONS
-from piano_assets.ensembles.procedures import PREFIX, PROCEDURES, Procedure
+from piano_assets.ensembles.procedures import PREFIX, Procedure
 from piano_assets.ensembles.weights import WEIGHTS
 from piano_assets.metrics.regression import pearson
 from piano_assets.store.parts import Store
@@ -33,34 +28,6 @@ SEED, REPEAT, ALL = 0, 0, 999
 """Seed of the members; repeat of the split on whose folds they search; number of the fit on all clips."""
 LEVEL = 0.9
 """Share of labels that the intervals promise to hold."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Title:
-    """What a champion hears, and the procedures that may hold the title, its first holder first."""
-
-    hears: str
-    procedures: tuple[str, ...]
-
-
-TITLES: dict[str, Title] = {
-    "notes": Title(
-        hears="notes, pedals and sound, beside the score's deadpan rendition",
-        procedures=("listener", "listener_best", "listener_greedy"),
-    ),
-}
-"""Champion -> who may be it. Adding one is one line."""
-
-
-def holder(title: Title, tests: pd.DataFrame) -> str:
-    """The procedure that holds a title, by the verdicts of the table `tests` (see above)."""
-    first = f"{PREFIX}{title.procedures[0]}"
-    rivals = {f"{PREFIX}{name}": name for name in title.procedures[1:]}
-    better = tests[(tests["reference"] == first) & tests["is_primary"] & (tests["verdict"] == "better")]
-    better = better[[f"{PREFIX}{arm}" in rivals for arm in better["arm"]]]
-    if better.empty:
-        return title.procedures[0]
-    return str(better.sort_values("estimate", ascending=False)["arm"].iloc[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +156,3 @@ def champion_table(name: str, champion: Champion, part_key: str, git_commit: str
             "fitted_at": at,
         }
     )
-
-
-def procedure_of(title: Title, tests: pd.DataFrame) -> tuple[str, Procedure]:
-    """The holder of a title and what it does."""
-    name = holder(title, tests)
-    return name, PROCEDURES[name]

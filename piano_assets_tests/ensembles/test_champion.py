@@ -10,9 +10,10 @@ from scipy.optimize import nnls
 from piano_assets.catalogue.trial import Inputs, Tabular, Trial
 from piano_assets.dimensions import NAMES
 from piano_assets.ensembles import champion as room
-from piano_assets.ensembles.champion import Champion, Title, fit_champion, half_widths, holder
+from piano_assets.ensembles.champion import Champion, fit_champion, half_widths
 from piano_assets.ensembles.champion_files import champion_folder, save_champion
 from piano_assets.ensembles.procedures import Procedure
+from piano_assets.ensembles.titles import Title, holder
 from piano_assets.models.tabular import build
 from piano_assets.store.checkpoints import load_checkpoint
 from piano_assets.training.data import TrialData

@@ -1,0 +1,47 @@
+"""Titles of champions, and the rule by which they are held.
+
+The rule by which champions are chosen, fixed before nested scores were looked at. For each kind of recording one
+procedure holds the title, the first that is named in its comparison. Another takes its place when the comparison's
+primary test finds it better on nested predictions, and the best of those if several are; being equivalent is not
+enough. A title therefore changes by a verdict in the table `tests`, never by a higher number alone.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from piano_assets.ensembles.procedures import PREFIX, PROCEDURES, Procedure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Title:
+    """What a champion hears, and the procedures that may hold the title, its first holder first."""
+
+    hears: str
+    procedures: tuple[str, ...]
+
+
+TITLES: dict[str, Title] = {
+    "notes": Title(
+        hears="notes, pedals and sound, beside the score's deadpan rendition",
+        procedures=("listener", "listener_best", "listener_greedy"),
+    ),
+}
+"""Champion -> who may be it. Adding one is one line."""
+
+
+def holder(title: Title, tests: pd.DataFrame) -> str:
+    """The procedure that holds a title, by the verdicts of the table `tests` (see above)."""
+    first = f"{PREFIX}{title.procedures[0]}"
+    rivals = {f"{PREFIX}{name}": name for name in title.procedures[1:]}
+    better = tests[(tests["reference"] == first) & tests["is_primary"] & (tests["verdict"] == "better")]
+    better = better[[f"{PREFIX}{arm}" in rivals for arm in better["arm"]]]
+    if better.empty:
+        return title.procedures[0]
+    return str(better.sort_values("estimate", ascending=False)["arm"].iloc[0])
+
+
+def procedure_of(title: Title, tests: pd.DataFrame) -> tuple[str, Procedure]:
+    """The holder of a title and what it does."""
+    name = holder(title, tests)
+    return name, PROCEDURES[name]
