@@ -15,8 +15,8 @@ pytestmark = pytest.mark.xdist_group("graph")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    short = fitting.Settings(epochs=2)
-    monkeypatch.setattr(fitting, "Settings", lambda: short)
+    settings = fitting.Settings
+    monkeypatch.setattr(fitting, "Settings", lambda **more: settings(**({"epochs": 2} | more)))
 
 
 def test_a_method_is_made_once_and_its_curves_follow(graph: Graph, tmp_path):
