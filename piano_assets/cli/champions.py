@@ -40,9 +40,10 @@ def champion(title: str, nested: int, reason: str) -> None:
     materialize = materializer(instance(), piano)
     try:
         if nested:
-            materialize(["procedures"], holder)
             look = {"ops": {"evaluation_ledger": {"config": {"reason": reason}}}}
-            materialize(["evaluation_ledger"], holder, look)
+            for name in TITLES[title].procedures:  # the title may change by their comparison: each is a look
+                materialize(["procedures"], name)
+                materialize(["evaluation_ledger"], name, look)
         materialize(["champions"], title)
     except StageFailed as error:
         raise click.ClickException(f"{error}. What was published stays; call again to go on.") from error
