@@ -16,8 +16,9 @@ from piano_assets.models.packing import load_rows
 from piano_assets.training.batches import Clips, first_frames, windows
 from piano_assets.training.data import TrialData
 from piano_assets.training.fitted import Fitted, FittedFold
+from piano_assets.training.lesson import UNKNOWN_ERROR
 from piano_assets.training.losses import LOSSES
-from piano_assets.training.material import ERROR_FLOOR, UNKNOWN_ERROR
+from piano_assets.training.material import ERROR_FLOOR
 from piano_assets.training.members import crop_length
 from piano_assets.training.smoothing import smoothed, spread_smoothed, true_variance
 

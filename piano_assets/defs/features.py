@@ -92,17 +92,7 @@ def audio_features(context: dg.AssetExecutionContext, piano: PianoData):
     """The 65 traditional audio features of every clip, in each rendering."""
     from piano_assets.features.traditional import traditional_table
 
-    store, made = piano.store(), False
-    for rendering in piano.renderings:
-
-        def make(rendering: str = rendering) -> pd.DataFrame:
-            told = progress(context, f"audio features, {rendering}")
-            return traditional_table(sound_files(store, rendering), store.root, rendering, progress=told)
-
-        # The recipe of the sound, not its samples: processors differ in their last bits, and nobody hears that.
-        wanted = key("audio", store.require("audio", rendering).key)
-        made = store.ensure("features", f"audio.{rendering}", wanted, make)[1] or made
-    yield many(store, "features", [f"audio.{r}" for r in piano.renderings], made, asset="audio_features")
+    yield of_recordings(context, piano, "audio", traditional_table)
 
 
 @dg.multi_asset(
@@ -122,16 +112,24 @@ def sound_features(context: dg.AssetExecutionContext, piano: PianoData):
     """What the sound says of loudness, rhythm, decay, timbre, register and harmony, in each rendering."""
     from piano_assets.features.sound import sound_table
 
+    yield of_recordings(context, piano, "sound", sound_table)
+
+
+def of_recordings(
+    context: dg.AssetExecutionContext, piano: PianoData, source: str, table: Callable[..., pd.DataFrame]
+) -> dg.MaterializeResult:
+    """Make sure that the features of a source of recordings stand in each rendering, parts `<source>.<rendering>`."""
     store, made = piano.store(), False
     for rendering in piano.renderings:
 
         def make(rendering: str = rendering) -> pd.DataFrame:
-            told = progress(context, f"sound features, {rendering}")
-            return sound_table(sound_files(store, rendering), store.root, rendering, progress=told)
+            told = progress(context, f"{source} features, {rendering}")
+            return table(sound_files(store, rendering), store.root, rendering, progress=told)
 
-        wanted = key("sound", store.require("audio", rendering).key)
-        made = store.ensure("features", f"sound.{rendering}", wanted, make)[1] or made
-    yield many(store, "features", [f"sound.{r}" for r in piano.renderings], made, asset="sound_features")
+        # The recipe of the sound, not its samples: processors differ in their last bits, and nobody hears that.
+        wanted = key(source, store.require("audio", rendering).key)
+        made = store.ensure("features", f"{source}.{rendering}", wanted, make)[1] or made
+    return many(store, "features", [f"{source}.{r}" for r in piano.renderings], made, asset=f"{source}_features")
 
 
 def sound_files(store: Store, rendering: str) -> dict[str, Path]:

@@ -21,6 +21,7 @@ from piano_assets.metrics.regression import pearson
 from piano_assets.store.parts import Store
 from piano_assets.training.data import TrialData, load
 from piano_assets.training.folds import fit_point, fit_tabular
+from piano_assets.training.loop import mean_r
 from piano_assets.training.members import FIXED, search_points
 from piano_assets.training.nested import alone
 
@@ -122,7 +123,7 @@ def _mean_r(pred: np.ndarray, data: TrialData, labelled: np.ndarray) -> float:
     """Mean over folds and dimensions of r on the labelled clips that a fold does not learn from."""
     each = [data.rows(r, fold, "test", labelled=False) for r, fold in data.roles if r == REPEAT]
     rows = [of[labelled[of]] for of in each]
-    return float(np.mean([np.nan_to_num(pearson(pred[of], data.targets[of])).mean() for of in rows]))
+    return float(np.mean([mean_r(pred[of], data.targets[of]) for of in rows]))
 
 
 def half_widths(champion: Champion, level: float = LEVEL) -> np.ndarray:

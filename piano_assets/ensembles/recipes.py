@@ -8,6 +8,7 @@ import pandas as pd
 from piano_assets.catalogue.derived import Derived
 from piano_assets.catalogue.ensembles import N_MEMBERS
 from piano_assets.ensembles.combine import mean_of_members
+from piano_assets.ensembles.procedures import PROCEDURES
 from piano_assets.ensembles.weighted import weighted_members
 from piano_assets.ensembles.weights import WEIGHTS
 
@@ -91,13 +92,13 @@ E1: dict[str, Recipe] = {
 }
 """The arms of the comparison `ensemble`."""
 
-_LISTENERS = ("candidate.reference", "candidate.unbiased", "candidate.gradient_boosting", "candidate.extra_trees")
+_CHAMPION = PROCEDURES["listener"]
 _LITERATURE = ("excerpt", "percepiano_performer", "performer", "founding", "performer_clean")
 
 LISTENERS: dict[str, Recipe] = {
     "listener": Recipe(
-        members=_LISTENERS,
-        combine="stacking_shared",
+        members=_CHAMPION.candidates,
+        combine=_CHAMPION.rule,
         split="cluster",
         description="The champion's procedure: four models of notes, music and sound, weighted on inner folds.",
     ),

@@ -33,9 +33,8 @@ TITLES: dict[str, Title] = {
 def holder(title: Title, tests: pd.DataFrame) -> str:
     """The procedure that holds a title, by the verdicts of the table `tests` (see above)."""
     first = f"{PREFIX}{title.procedures[0]}"
-    rivals = {f"{PREFIX}{name}": name for name in title.procedures[1:]}
     better = tests[(tests["reference"] == first) & tests["is_primary"] & (tests["verdict"] == "better")]
-    better = better[[f"{PREFIX}{arm}" in rivals for arm in better["arm"]]]
+    better = better[better["arm"].isin(title.procedures[1:])]
     if better.empty:
         return title.procedures[0]
     return str(better.sort_values("estimate", ascending=False)["arm"].iloc[0])

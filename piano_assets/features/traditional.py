@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from piano_assets.corpus.audio import read_audio
 from piano_assets.features.harmony import harmonic_features
-from piano_assets.features.ordered import ordered_map
+from piano_assets.features.recorded import recorded_table
 from piano_assets.features.stft import checked, istft, stft
 from piano_assets.features.tempo import temporal_features
 
@@ -89,23 +88,9 @@ def traditional_table(
     Raises:
         corpus.audio.AudioError: a file that holds no usable sound.
     """
-
     compile_once()
-
-    def one(clip: str) -> dict[str, float]:
-        return traditional_features(read_audio(folder / paths[clip], SAMPLE_RATE))
-
-    clips = sorted(paths)
-    values = [list(found.values()) for found in ordered_map(one, clips, workers, progress)]
-    return pd.DataFrame(
-        {
-            "clip": np.repeat(clips, len(TRADITIONAL)),
-            "rendering": rendering,
-            "feature": np.tile(TRADITIONAL, len(clips)),
-            "value": np.array(values, np.float64).ravel(),
-            "source": "audio",
-        }
-    )
+    measured = traditional_features, TRADITIONAL, "audio", SAMPLE_RATE
+    return recorded_table(*measured, paths, folder, rendering, progress, workers)
 
 
 @cache

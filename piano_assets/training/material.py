@@ -16,12 +16,10 @@ from piano_assets.models.network import Network
 from piano_assets.training import augmentation
 from piano_assets.training.batches import Clips, first_frames, moments, windows
 from piano_assets.training.data import TrialData, trained_variants
+from piano_assets.training.lesson import UNKNOWN_ERROR
 from piano_assets.training.members import Group, Track, crop_length, generator
 from piano_assets.training.smoothing import smoothed, spread_smoothed, true_variance
 from piano_assets.training.sound import bent_log_mel, samples_needed
-
-UNKNOWN_ERROR = 0.1
-"""Standard error of a label of one rater, who has none: a label's own spread."""
 
 ERROR_FLOOR = 0.02
 """Least standard error of a label, a seventh of a rating point: a few raters who happen to agree are not certain."""

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from piano_assets.corpus.audio import read_audio
-from piano_assets.features.ordered import ordered_map
+from piano_assets.features.recorded import recorded_table
 from piano_assets.features.sound.bands import bands
 from piano_assets.features.sound.decay import decay
 from piano_assets.features.sound.hearing import N_FFT, SAMPLE_RATE, Hearing
@@ -74,18 +73,5 @@ def sound_table(
     Raises:
         corpus.audio.AudioError: a file that holds no usable sound.
     """
-    clips = sorted(paths)
-
-    def one(clip: str) -> list[float]:
-        return list(sound_features(read_audio(folder / paths[clip], SAMPLE_RATE)).values())
-
-    values = list(ordered_map(one, clips, workers, progress))
-    return pd.DataFrame(
-        {
-            "clip": np.repeat(clips, len(sound_names())),
-            "rendering": rendering,
-            "feature": np.tile(sound_names(), len(clips)),
-            "value": np.array(values, np.float64).ravel(),
-            "source": "sound",
-        }
-    )
+    measured = sound_features, sound_names(), "sound", SAMPLE_RATE
+    return recorded_table(*measured, paths, folder, rendering, progress, workers)
