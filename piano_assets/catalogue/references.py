@@ -53,6 +53,8 @@ REFERENCES: dict[str, Trial] = {
     "regularisation.reference": vary(AST, {"model.dropout": 0.1}),
     "listener.reference": LISTENER,
     "candidate.reference": vary(LISTENER, {"split": "nested"}),
+    "candidate_performance.reference": vary(LISTENER, {"inputs.features": "all_music_absolute", "split": "nested"}),
+    "candidate_sound.reference": vary(LISTENER, {"inputs.features": "audio_rich", "split": "nested"}),
     "procedure.reference": vary(FOREST, {"inputs.features": "symbolic", "split": "nested"}),
     "literature.reference": Trial(
         model=Tabular(regressor="extra_trees"),

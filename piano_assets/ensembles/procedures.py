@@ -36,7 +36,29 @@ class Procedure:
     rule: str = "best_inner_r"
 
 
-_LISTENERS = ("candidate.reference", "candidate.unbiased", "candidate.gradient_boosting", "candidate.extra_trees")
+def _mixed(name: str, hears: str, candidates: tuple[str, ...]) -> dict[str, Procedure]:
+    """The ways to put one set of candidates together that may hold a title, its first holder first."""
+    return {
+        name: Procedure(
+            candidates=candidates,
+            rule="stacking_shared",
+            description=f"Models of {hears}, each with its search, weighted by non-negative least squares on the inner "
+            "folds.",
+        ),
+        f"{name}_best": Procedure(
+            candidates=candidates, description=f"That model of {hears} which predicts the inner folds best."
+        ),
+        f"{name}_greedy": Procedure(
+            candidates=candidates,
+            rule="greedy",
+            description=f"Models of {hears}, selected greedily with replacement on the inner folds.",
+        ),
+    }
+
+
+def _candidates(comparison: str, *arms: str) -> tuple[str, ...]:
+    return tuple(f"{comparison}.{arm}" for arm in ("reference", *arms))
+
 
 PROCEDURES: dict[str, Procedure] = {
     "best_family": Procedure(
@@ -49,21 +71,17 @@ PROCEDURES: dict[str, Procedure] = {
         ),
         description="The family of tabular models, each with its search, that predicts the inner folds best.",
     ),
-    "listener": Procedure(
-        candidates=_LISTENERS,
-        rule="stacking_shared",
-        description="Four models of notes, music and sound, each with its search, weighted by non-negative least "
-        "squares on the inner folds.",
+    **_mixed(
+        "listener",
+        "notes beside their score, music and sound",
+        _candidates("candidate", "unbiased", "gradient_boosting", "extra_trees"),
     ),
-    "listener_best": Procedure(
-        candidates=_LISTENERS,
-        description="That one of the four which predicts the inner folds best.",
+    **_mixed(
+        "performance_listener",
+        "notes, music and sound",
+        _candidates("candidate_performance", "unbiased", "gradient_boosting", "extra_trees"),
     ),
-    "listener_greedy": Procedure(
-        candidates=_LISTENERS,
-        rule="greedy",
-        description="The four, selected greedily with replacement on the inner folds.",
-    ),
+    **_mixed("sound_listener", "sound", _candidates("candidate_sound", "gradient_boosting", "extra_trees")),
 }
 
 
@@ -78,17 +96,8 @@ def comparison(name: str, hypothesis: str, reference: str, *challengers: str) ->
         about={one: {"rule": p.rule, "candidates": list(p.candidates)} for one, p in of.items()},
         configs=tuple(dict.fromkeys(c for p in of.values() for c in p.candidates)),
         split="nested",
-        budget_note="From stored predictions of the comparison `candidate`.",
+        budget_note="From stored predictions of what the procedures choose among.",
     )
-
-
-COMPARISON = comparison(
-    "champion",
-    "Weights by least squares are as good as any other way to put the candidates together.",
-    "listener",
-    "listener_best",
-    "listener_greedy",
-)
 
 
 def run_procedure(

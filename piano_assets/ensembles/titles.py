@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from piano_assets.ensembles.procedures import PREFIX, PROCEDURES, Procedure
+from piano_assets.ensembles.procedures import PREFIX, PROCEDURES, Procedure, comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +21,26 @@ class Title:
     procedures: tuple[str, ...]
 
 
+def _title(hears: str, procedure: str) -> Title:
+    return Title(hears=hears, procedures=(procedure, f"{procedure}_best", f"{procedure}_greedy"))
+
+
 TITLES: dict[str, Title] = {
-    "notes": Title(
-        hears="notes, pedals and sound, beside the score's deadpan rendition",
-        procedures=("listener", "listener_best", "listener_greedy"),
-    ),
+    "aligned": _title("notes, pedals and sound, beside the score's deadpan rendition", "listener"),
+    "performance": _title("notes, pedals and sound, without a score", "performance_listener"),
+    "sound": _title("sound alone", "sound_listener"),
 }
 """Champion -> who may be it. Adding one is one line."""
+
+COMPARISONS = tuple(
+    comparison(
+        f"champion_{name}",
+        "Weights by least squares are as good as any other way to put the candidates together.",
+        *title.procedures,
+    )
+    for name, title in TITLES.items()
+)
+"""By their verdicts titles change."""
 
 
 def holder(title: Title, tests: pd.DataFrame) -> str:

@@ -6,11 +6,15 @@ with the rating among the training clips, as automatic relevance determination w
 sec. 1.2.5), but by one formula in place of an optimisation with as many parameters as features.
 """
 
+import functools
+import math
+
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 from sklearn.base import BaseEstimator, RegressorMixin
 
-_BLOCK = 2**22
-"""Differences that are held at a time: 16 MB."""
+_BLOCK = 2**18
+"""Differences that are held at a time: 1 MB, so that they stay in a core's cache."""
 
 
 def relevance(x: np.ndarray, y: np.ndarray, power: float) -> np.ndarray:
@@ -46,7 +50,7 @@ class RelevanceKernelRidge(RegressorMixin, BaseEstimator):
         self.weights_ = relevance(np.asarray(X, np.float64), y, self.power)
         gram = self._kernel(X)
         gram[:, np.arange(len(X)), np.arange(len(X))] += self.alpha / (1.0 if sample_weight is None else sample_weight)
-        self.dual_ = np.linalg.solve(gram, y.T[..., None])[..., 0]
+        self.dual_ = np.stack([cho_solve(cho_factor(k, overwrite_a=True), t) for k, t in zip(gram, y.T, strict=True)])
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -54,9 +58,18 @@ class RelevanceKernelRidge(RegressorMixin, BaseEstimator):
 
     def _kernel(self, x: np.ndarray) -> np.ndarray:
         """(m, n_x, n_clips)."""
-        kernel = weighted_distances(np.asarray(x, np.float32), self.clips_, self.weights_).astype(np.float64)
+        arrays = (np.asarray(v, np.float32).tobytes() for v in (x, self.clips_, self.weights_))
+        kernel = _distances(*arrays, self.clips_.shape[1]).astype(np.float64)
         kernel *= -self.gamma
         return np.exp(kernel, out=kernel)
+
+
+@functools.lru_cache(maxsize=2)
+def _distances(a: bytes, b: bytes, weights: bytes, n_features: int) -> np.ndarray:
+    """`weighted_distances`, kept for the next point of a search: alpha and gamma do not enter them."""
+    found = weighted_distances(*(np.frombuffer(v, np.float32).reshape(-1, n_features) for v in (a, b, weights)))
+    found.flags.writeable = False
+    return found
 
 
 def weighted_distances(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -69,9 +82,11 @@ def weighted_distances(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.
         a: (n_a, d), b: (n_b, d), weights: (m, d); float32.
     """
     found = np.empty((len(weights), len(a), len(b)), np.float32)
-    rows = max(1, _BLOCK // max(1, b.size))
     products = np.ascontiguousarray(weights.T, np.float32)
-    for start in range(0, len(a), rows):
-        block = np.abs(a[start : start + rows, None] - b[None])
-        found[:, start : start + rows] = np.moveaxis(block @ products, 2, 0)
+    side = max(1, math.isqrt(_BLOCK // a.shape[1]))  # of square blocks: the fewest rows for so many differences
+    for i in range(0, len(a), side):
+        for j in range(0, len(b), side):
+            block = np.abs(a[i : i + side, None] - b[None, j : j + side])
+            sums = (block.reshape(-1, a.shape[1]) @ products).reshape(*block.shape[:2], -1)
+            found[:, i : i + side, j : j + side] = np.moveaxis(sums, 2, 0)
     return found
