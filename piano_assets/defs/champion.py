@@ -62,7 +62,7 @@ def _scores(rows: pd.DataFrame) -> list[tuple[str, float, float, float]]:
 def champions(context: dg.AssetExecutionContext, piano: PianoData):
     """Fit the holder of a title on all clips, and keep it with its record."""
     from piano_assets.ensembles.champion import champion_table, fit_champion
-    from piano_assets.ensembles.champion_files import champion_folder, save_champion
+    from piano_assets.ensembles.champion_files import champion_folder, retell, save_champion
     from piano_assets.training.provenance import git_state
 
     store, name = piano.store(), context.partition_key
@@ -76,9 +76,10 @@ def champions(context: dg.AssetExecutionContext, piano: PianoData):
         trials = known(store).trials
         fitted = fit_champion(holder, procedure, trials, store, progress=progress(context, "fits"))
         record = {"champion": name, "hears": title.hears, "part_key": wanted, "git_commit": commit}
-        record |= {"fitted_at": at.isoformat(), "rule": procedure.rule, "nested": nested_score(store, holder)}
+        record |= {"fitted_at": at.isoformat(), "rule": procedure.rule}
         save_champion(folder, fitted, record)
         part = store.write(TABLE, champion_table(name, fitted, wanted, commit, at), key=wanted, name=name)
+    retell(folder, nested=nested_score(store, holder))  # which a later look may have changed
     yield result(part, made, procedure=holder, folder=dg.MetadataValue.path(str(folder)))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from piano_assets.catalogue.trial import as_dict
 from piano_assets.ensembles.champion import LEVEL, Champion, half_widths
 from piano_assets.store.checkpoints import RECORD, replaced, write_model
-from piano_assets.store.parts import checked_name
+from piano_assets.store.parts import checked_name, write_file
 
 
 def champion_folder(root: Path, name: str) -> Path:
@@ -44,5 +44,18 @@ def save_champion(folder: Path, champion: Champion, record: dict[str, Any]) -> d
             place = temporary / f"member{number}"
             place.mkdir()
             write_model(place, told, member.model)
-        (temporary / RECORD).write_text(json.dumps(written, indent=1, allow_nan=False))
+        (temporary / RECORD).write_bytes(_json(written))
     return written
+
+
+def retell(folder: Path, **said: Any) -> dict[str, Any]:
+    """Say anew in a champion's record what has become known since it was fitted; returns the record."""
+    record = json.loads((folder / RECORD).read_text())
+    if any(record.get(name) != value for name, value in said.items()):
+        record |= said
+        write_file(folder / RECORD, _json(record))
+    return dict(record)
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, indent=1, allow_nan=False).encode()

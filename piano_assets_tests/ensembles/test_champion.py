@@ -11,7 +11,7 @@ from piano_assets.catalogue.trial import Inputs, Tabular, Trial
 from piano_assets.dimensions import NAMES
 from piano_assets.ensembles import champion as room
 from piano_assets.ensembles.champion import Champion, fit_champion, half_widths
-from piano_assets.ensembles.champion_files import champion_folder, save_champion
+from piano_assets.ensembles.champion_files import champion_folder, retell, save_champion
 from piano_assets.ensembles.procedures import Procedure
 from piano_assets.ensembles.titles import Title, holder
 from piano_assets.models.tabular import build
@@ -108,11 +108,19 @@ def test_intervals_hold_what_they_promise_on_exchangeable_clips():
 
 
 def test_it_is_kept_whole_and_read_back_without_pickle(fitted, tmp_path):
-    folder = champion_folder(tmp_path, "notes")
-    save_champion(folder, fitted, {"champion": "notes", "part_key": "abc"})
+    folder = champion_folder(tmp_path, "aligned")
+    save_champion(folder, fitted, {"champion": "aligned", "part_key": "abc"})
     record = json.loads((folder / "record.json").read_text())
     assert [m["config"] for m in record["members"]] == list(TRIALS)
     assert (record["part_key"], record["n_clips"], len(record["half_widths"])) == ("abc", N_CLIPS - 1, len(NAMES))
     for number, member in enumerate(fitted.members):
         _, model = load_checkpoint(folder / f"member{number}", config=member.config)
         np.testing.assert_array_equal(model.predict(data().features), member.model.predict(data().features))
+
+
+def test_its_record_learns_of_a_later_look_and_of_nothing_else(fitted, tmp_path):
+    folder = champion_folder(tmp_path, "aligned")
+    save_champion(folder, fitted, {"champion": "aligned", "part_key": "abc"})
+    before = json.loads((folder / "record.json").read_text())
+    assert retell(folder, nested={"r": 0.7}) == before | {"nested": {"r": 0.7}}
+    assert json.loads((folder / "record.json").read_text()) == before | {"nested": {"r": 0.7}}
