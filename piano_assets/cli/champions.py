@@ -25,7 +25,7 @@ def champion(title: str, nested: int, reason: str) -> None:
     from piano_assets.defs.champion import holder_of
     from piano_assets.defs.data import PianoData
     from piano_assets.defs.quickstart import StageFailed, materializer
-    from piano_assets.ensembles.champion_files import champion_folder
+    from piano_assets.ensembles.champion_files import current_champion
     from piano_assets.store.parts import read_part
 
     started, store = time.perf_counter(), store_of()
@@ -52,7 +52,7 @@ def champion(title: str, nested: int, reason: str) -> None:
         f"[green]{title}[/]: procedure {holder} on {table['n_clips'].iloc[0]} clips, mean inner r "
         f"{table['inner_r'].mean():.3f}, intervals of +- {table['half_width'].mean():.3f} on average"
     )
-    console.print(f"{champion_folder(store.root, title)}, {time.perf_counter() - started:.0f} s")
+    console.print(f"{current_champion(store.root, title)}, {time.perf_counter() - started:.0f} s")
 
 
 COMMANDS = (champion,)

@@ -62,14 +62,14 @@ def _scores(rows: pd.DataFrame) -> list[tuple[str, float, float, float]]:
 def champions(context: dg.AssetExecutionContext, piano: PianoData):
     """Fit the holder of a title on all clips, and keep it with its record."""
     from piano_assets.ensembles.champion import champion_table, fit_champion
-    from piano_assets.ensembles.champion_files import champion_folder, retell, save_champion
+    from piano_assets.ensembles.champion_files import champion_home, promote, retell, save_champion
     from piano_assets.training.provenance import git_state
 
     store, name = piano.store(), context.partition_key
     title = TITLES[name]
     holder, procedure = holder_of(store, title)
     wanted = champion_key(store, procedure)
-    part, folder = store.part(TABLE, name, key=wanted), champion_folder(store.root, name)
+    part, folder = store.part(TABLE, name, key=wanted), champion_home(store.root, name) / wanted
     made = part is None or not (folder / RECORD).is_file()
     if part is None or made:
         commit, at = git_state()[0], datetime.now(UTC)
@@ -77,9 +77,10 @@ def champions(context: dg.AssetExecutionContext, piano: PianoData):
         fitted = fit_champion(holder, procedure, trials, store, progress=progress(context, "fits"))
         record = {"champion": name, "hears": title.hears, "part_key": wanted, "git_commit": commit}
         record |= {"fitted_at": at.isoformat(), "rule": procedure.rule}
-        save_champion(folder, fitted, record)
+        save_champion(folder, fitted, store.read("clips", "all"), record)
         part = store.write(TABLE, champion_table(name, fitted, wanted, commit, at), key=wanted, name=name)
     retell(folder, nested=nested_score(store, holder))  # which a later look may have changed
+    promote(folder.parent, wanted)
     yield result(part, made, procedure=holder, folder=dg.MetadataValue.path(str(folder)))
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from piano_assets.catalogue.trial import Trial
 from piano_assets.dimensions import N_DIMENSIONS
+from piano_assets.ensembles.combine import EnsembleError
 from piano_assets.ensembles.procedures import PREFIX, Procedure
 from piano_assets.ensembles.weights import WEIGHTS
 from piano_assets.metrics.regression import pearson
@@ -40,7 +41,6 @@ class Member:
     point: str
     weight: np.ndarray
     model: Any
-    feature_names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Champion:
     """A fitted champion.
 
     clips: (n,) what it learnt from; out_of_fold: (n, 19) what members of folds that had not learnt from a clip say of
-    it, with the champion's weights; target: (n, 19) labels.
+    it, with the champion's weights; target: (n, 19) labels; features: (n, d) what all members read of the clips.
     """
 
     procedure: str
@@ -56,6 +56,8 @@ class Champion:
     clips: np.ndarray
     out_of_fold: np.ndarray
     target: np.ndarray
+    features: np.ndarray
+    feature_names: tuple[str, ...]
 
 
 def fit_champion(
@@ -72,8 +74,11 @@ def fit_champion(
         trials: config -> trial of the candidates. threads: all cores if None; results do not depend on it.
         progress: called with (fits done, fits in all).
     Raises:
+        EnsembleError: candidates that do not all read the same.
         FileNotFoundError: a part that a candidate reads is missing.
     """
+    if len({trials[c].inputs for c in procedure.candidates}) > 1:
+        raise EnsembleError(f"{name}: candidates of a champion read the same (they are {procedure.candidates})")
     points = {c: search_points(trials[c]) or {FIXED: trials[c]} for c in procedure.candidates}
     loaded = {c: load(trials[c], store) for c in procedure.candidates}
     n_folds = {c: len([fold for repeat, fold in loaded[c].roles if repeat == REPEAT]) for c in loaded}
@@ -100,11 +105,13 @@ def fit_champion(
     weights = WEIGHTS[procedure.rule](np.stack(seen), target)
     weights = weights if weights.ndim == 2 else np.repeat(weights[:, None], N_DIMENSIONS, axis=1)
     members = tuple(
-        Member(c, trials[c], chosen[c], weight, models[c], loaded[c].feature_names)
+        Member(c, trials[c], chosen[c], weight, models[c])
         for c, weight in zip(procedure.candidates, weights, strict=True)
     )
     together = (weights[:, None] * np.stack(seen)).sum(0)
-    return Champion(name, members, first.clips[first.labelled], together, target)
+    assert first.features is not None
+    read = first.features[first.labelled]
+    return Champion(name, members, first.clips[first.labelled], together, target, read, first.feature_names)
 
 
 def _out_of_fold(point: Trial, data: TrialData, threads: int | None, step: Callable[[], None]) -> np.ndarray:

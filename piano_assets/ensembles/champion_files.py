@@ -1,60 +1,183 @@
-"""A champion on disk: one folder, whole or absent, with a record and a checkpoint for each member. No pickle."""
+"""Champions on disk. No pickle.
+
+`champions/<title>/<part key>/` holds one champion, whole or absent: a record, a checkpoint for each member, and
+`reference.npz`, what it learnt from. `champions/<title>/current.json` says which of them scores recordings, and which
+did before.
+"""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from piano_assets.catalogue.trial import as_dict
+from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.ensembles.champion import LEVEL, Champion, half_widths
-from piano_assets.store.checkpoints import RECORD, replaced, write_model
-from piano_assets.store.parts import checked_name, write_file
+from piano_assets.store.checkpoints import RECORD, load_checkpoint, read_record, replaced, write_model
+from piano_assets.store.parts import checked_name, file_sha256, write_file
+
+CURRENT, REFERENCE = "current.json", "reference.npz"
 
 
-def champion_folder(root: Path, name: str) -> Path:
-    """Where the champion of a title lies."""
-    return root / "champions" / checked_name(name)
+class NoChampion(FileNotFoundError):
+    """Nobody holds a title here; the message says how one is made."""
 
 
-def save_champion(folder: Path, champion: Champion, record: dict[str, Any]) -> dict[str, Any]:
-    """Write a champion, in place of what is there; returns its record.
+@dataclass(frozen=True, eq=False)
+class Holder:
+    """A champion as it was kept.
+
+    record: what it is; models: a fitted pipeline for each member, weights: (n_members, 19).
+    clips: (n,) what it learnt from, with excerpts, clusters and human: (n,) True for a person's playing.
+    features: (n, d) what it read of them, by feature_names; out_of_fold, target: (n, 19), see `Champion`.
+    """
+
+    record: dict[str, Any]
+    models: tuple[Any, ...]
+    weights: np.ndarray
+    clips: np.ndarray
+    excerpts: np.ndarray
+    clusters: np.ndarray
+    human: np.ndarray
+    features: np.ndarray
+    feature_names: tuple[str, ...]
+    out_of_fold: np.ndarray
+    target: np.ndarray
+
+    @property
+    def feature_set(self) -> str:
+        """The named set that it reads."""
+        return str(self.record["members"][0]["trial"]["inputs"]["features"])
+
+    @property
+    def rendering(self) -> str:
+        """Whose sound it learnt from."""
+        return str(self.record["members"][0]["trial"]["inputs"]["rendering"])
+
+    @property
+    def half_widths(self) -> np.ndarray:
+        """(19,) half widths of its intervals."""
+        return np.array(self.record["half_widths"], np.float64)
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Scores (n, 19) of recordings by their features (n, d), columns as `feature_names`."""
+        return sum(w * m.predict(features) for w, m in zip(self.weights, self.models, strict=True))
+
+
+def champion_home(root: Path, title: str) -> Path:
+    """Where the champions of a title lie."""
+    return root / "champions" / checked_name(title)
+
+
+def save_champion(folder: Path, champion: Champion, clips: pd.DataFrame, record: dict[str, Any]) -> None:
+    """Write a champion, in place of what is there.
 
     Args:
+        clips: rows of the table `clips`, those that it learnt from among them.
         record: JSON-able; what it consists of and how sure it is are added.
     """
     members = [
-        {
-            "config": m.config,
-            "search_point": m.point,
-            "weights": m.weight.tolist(),
-            "trial": as_dict(m.trial),
-            "features": list(m.feature_names),
-        }
+        {"config": m.config, "search_point": m.point, "weights": m.weight.tolist(), "trial": as_dict(m.trial)}
         for m in champion.members
     ]
-    written = {
-        **record,
-        "procedure": champion.procedure,
-        "n_clips": len(champion.clips),
-        "level": LEVEL,
-        "half_widths": half_widths(champion).tolist(),
-        "members": members,
-    }
+    known = clips.set_index("clip").loc[champion.clips]
     with replaced(folder) as temporary:
         for number, (member, told) in enumerate(zip(champion.members, members, strict=True)):
             place = temporary / f"member{number}"
             place.mkdir()
             write_model(place, told, member.model)
+        np.savez_compressed(
+            temporary / REFERENCE,
+            clips=_text(champion.clips),
+            excerpts=_text(known["excerpt"]),
+            clusters=_text(known["cluster"]),
+            human=~known["deadpan"].to_numpy(bool),
+            features=champion.features,
+            feature_names=_text(champion.feature_names),
+            out_of_fold=champion.out_of_fold,
+            target=champion.target,
+        )
+        written = {
+            **record,
+            "procedure": champion.procedure,
+            "n_clips": len(champion.clips),
+            "level": LEVEL,
+            "half_widths": half_widths(champion).tolist(),
+            "members": members,
+            "reference_sha256": file_sha256(temporary / REFERENCE),
+        }
         (temporary / RECORD).write_bytes(_json(written))
-    return written
+
+
+def load_champion(folder: Path) -> Holder:
+    """Read a champion.
+
+    Raises:
+        FileNotFoundError: there is none in the folder.
+        CheckpointError: a member that was changed or cut short, or holds a type that is not trusted.
+        ValueError: what it learnt from was changed or cut short.
+    """
+    record = read_record(folder)
+    path = folder / REFERENCE
+    found = file_sha256(path)
+    if found != record["reference_sha256"]:
+        raise ValueError(
+            f"{path}: sha256 is {found}, expected {record['reference_sha256']}: the file was changed or cut"
+        )
+    read = [load_checkpoint(folder / f"member{k}", config=m["config"]) for k, m in enumerate(record["members"])]
+    weights = np.array([m["weights"] for m in record["members"]], np.float64).reshape(-1, N_DIMENSIONS)
+    with np.load(path, allow_pickle=False) as arrays:
+        return Holder(
+            record=record,
+            models=tuple(model for _, model in read),
+            weights=weights,
+            feature_names=tuple(arrays["feature_names"].tolist()),
+            **{name: arrays[name] for name in arrays.files if name != "feature_names"},
+        )
+
+
+def current_key(home: Path) -> str | None:
+    """Part key of the champion that scores recordings; None where nobody holds the title."""
+    path = home / CURRENT
+    return str(json.loads(path.read_text())["part_key"]) if path.is_file() else None
+
+
+def current_champion(root: Path, title: str) -> Path:
+    """The folder of the champion that holds a title.
+
+    Raises:
+        NoChampion: nobody does.
+    """
+    home = champion_home(root, title)
+    key = current_key(home)
+    if key is None or not (home / checked_name(key) / RECORD).is_file():
+        raise NoChampion(f"no champion {title!r} in {home}: `piano champion {title}` fits one")
+    return home / key
+
+
+def promote(home: Path, part_key: str) -> None:
+    """Let a champion that stands score recordings from now on; who did before stays named, latest first."""
+    before = json.loads((home / CURRENT).read_text()) if (home / CURRENT).is_file() else None
+    if before is not None and before["part_key"] == part_key:
+        return
+    earlier = [] if before is None else [before["part_key"], *(k for k in before["before"] if k != part_key)]
+    write_file(home / CURRENT, _json({"part_key": part_key, "before": earlier}))
 
 
 def retell(folder: Path, **said: Any) -> dict[str, Any]:
     """Say anew in a champion's record what has become known since it was fitted; returns the record."""
-    record = json.loads((folder / RECORD).read_text())
+    record = read_record(folder)
     if any(record.get(name) != value for name, value in said.items()):
         record |= said
         write_file(folder / RECORD, _json(record))
-    return dict(record)
+    return record
+
+
+def _text(values: Any) -> np.ndarray:
+    return np.array([str(value) for value in values])
 
 
 def _json(record: dict[str, Any]) -> bytes:

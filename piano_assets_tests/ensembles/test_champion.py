@@ -8,14 +8,21 @@ import pytest
 from scipy.optimize import nnls
 
 from piano_assets.catalogue.trial import Inputs, Tabular, Trial
-from piano_assets.dimensions import NAMES
 from piano_assets.ensembles import champion as room
 from piano_assets.ensembles.champion import Champion, fit_champion, half_widths
-from piano_assets.ensembles.champion_files import champion_folder, retell, save_champion
+from piano_assets.ensembles.champion_files import (
+    NoChampion,
+    champion_home,
+    current_champion,
+    load_champion,
+    promote,
+    retell,
+    save_champion,
+)
+from piano_assets.ensembles.combine import EnsembleError
 from piano_assets.ensembles.procedures import Procedure
 from piano_assets.ensembles.titles import Title, holder
 from piano_assets.models.tabular import build
-from piano_assets.store.checkpoints import load_checkpoint
 from piano_assets.training.data import TrialData
 
 TITLE = Title(hears="all", procedures=("first", "second", "third"))
@@ -101,26 +108,66 @@ def test_intervals_hold_what_they_promise_on_exchangeable_clips():
     hits = []
     for _ in range(200):
         noise = rng.normal(size=(60, 19))
-        champion = Champion("x", (), np.arange(59), noise[:-1], np.zeros((59, 19)))
+        champion = Champion("x", (), np.arange(59), noise[:-1], np.zeros((59, 19)), np.zeros((59, 0)), ())
         hits.append(np.abs(noise[-1]) <= half_widths(champion))
     # With 59 residuals the promise is kept exactly (54 of 60); 3,800 draws have a standard deviation of .005.
     assert np.mean(hits) == pytest.approx(0.9, abs=0.02)
 
 
+CLIPS = pd.DataFrame(
+    {
+        "clip": data().clips,
+        "excerpt": [f"excerpt{i % 4}" for i in range(N_CLIPS)],
+        "cluster": [f"cluster{i % 2}" for i in range(N_CLIPS)],
+        "deadpan": [i % 5 == 0 for i in range(N_CLIPS)],
+    }
+).sample(frac=1, random_state=0)
+
+
 def test_it_is_kept_whole_and_read_back_without_pickle(fitted, tmp_path):
-    folder = champion_folder(tmp_path, "aligned")
-    save_champion(folder, fitted, {"champion": "aligned", "part_key": "abc"})
-    record = json.loads((folder / "record.json").read_text())
-    assert [m["config"] for m in record["members"]] == list(TRIALS)
-    assert (record["part_key"], record["n_clips"], len(record["half_widths"])) == ("abc", N_CLIPS - 1, len(NAMES))
-    for number, member in enumerate(fitted.members):
-        _, model = load_checkpoint(folder / f"member{number}", config=member.config)
-        np.testing.assert_array_equal(model.predict(data().features), member.model.predict(data().features))
+    folder = champion_home(tmp_path, "aligned") / "abc"
+    save_champion(folder, fitted, CLIPS, {"champion": "aligned", "part_key": "abc"})
+    found = load_champion(folder)
+    assert [m["config"] for m in found.record["members"]] == list(TRIALS)
+    assert (found.record["part_key"], found.record["n_clips"], len(found.half_widths)) == ("abc", N_CLIPS - 1, 19)
+    of = data()
+    by_hand = sum(m.weight * m.model.predict(of.features) for m in fitted.members)
+    np.testing.assert_array_equal(found.predict(of.features), by_hand)
+    assert (found.feature_set, found.feature_names) == ("symbolic", tuple("abcdef"))
+    np.testing.assert_array_equal(found.features, of.features[of.labelled])
+    np.testing.assert_array_equal(found.out_of_fold, fitted.out_of_fold)
+    place = np.flatnonzero(of.labelled)
+    assert found.excerpts.tolist() == [f"excerpt{i % 4}" for i in place]
+    assert found.human.tolist() == [i % 5 != 0 for i in place]
+    (folder / "reference.npz").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"reference\.npz: sha256 is .* it was changed or cut"):
+        load_champion(folder)
+
+
+def test_members_that_read_different_things_are_no_champion():
+    other = {**TRIALS, "kernel": Trial(model=Tabular(), inputs=Inputs(features="all"), split="nested")}
+    with pytest.raises(EnsembleError, match="candidates of a champion read the same"):
+        fit_champion("two", PROCEDURE, other, None)
 
 
 def test_its_record_learns_of_a_later_look_and_of_nothing_else(fitted, tmp_path):
-    folder = champion_folder(tmp_path, "aligned")
-    save_champion(folder, fitted, {"champion": "aligned", "part_key": "abc"})
+    folder = champion_home(tmp_path, "aligned") / "abc"
+    save_champion(folder, fitted, CLIPS, {"champion": "aligned", "part_key": "abc"})
     before = json.loads((folder / "record.json").read_text())
     assert retell(folder, nested={"r": 0.7}) == before | {"nested": {"r": 0.7}}
     assert json.loads((folder / "record.json").read_text()) == before | {"nested": {"r": 0.7}}
+
+
+def test_one_champion_of_a_title_scores_and_the_others_stay(fitted, tmp_path):
+    home = champion_home(tmp_path, "aligned")
+    with pytest.raises(NoChampion, match=r"no champion 'aligned' in .*: `piano champion aligned` fits one"):
+        current_champion(tmp_path, "aligned")
+    for key in ("abc", "def"):
+        save_champion(home / key, fitted, CLIPS, {"champion": "aligned", "part_key": key})
+        promote(home, key)
+        promote(home, key)  # again changes nothing
+    assert current_champion(tmp_path, "aligned") == home / "def"
+    assert json.loads((home / "current.json").read_text())["before"] == ["abc"]
+    promote(home, "abc")
+    assert current_champion(tmp_path, "aligned") == home / "abc"
+    assert load_champion(home / "def").record["part_key"] == "def"
