@@ -124,9 +124,7 @@ def load_champion(folder: Path) -> Holder:
     path = folder / REFERENCE
     found = file_sha256(path)
     if found != record["reference_sha256"]:
-        raise ValueError(
-            f"{path}: sha256 is {found}, expected {record['reference_sha256']}: the file was changed or cut"
-        )
+        raise ValueError(f"{path}: sha256 is {found}, expected {record['reference_sha256']}: it was changed or cut")
     read = [load_checkpoint(folder / f"member{k}", config=m["config"]) for k, m in enumerate(record["members"])]
     weights = np.array([m["weights"] for m in record["members"]], np.float64).reshape(-1, N_DIMENSIONS)
     with np.load(path, allow_pickle=False) as arrays:
