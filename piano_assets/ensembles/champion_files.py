@@ -31,7 +31,7 @@ class Holder:
     """A champion as it was kept.
 
     record: what it is; models: a fitted pipeline for each member, weights: (n_members, 19).
-    clips: (n,) what it learnt from, with excerpts, clusters and human: (n,) True for a person's playing.
+    clips: (n,) what it learnt from, with excerpts, clusters, duration_s, and human: True for a person's playing.
     features: (n, d) what it read of them, by feature_names; out_of_fold, target: (n, 19), see `Champion`.
     """
 
@@ -42,6 +42,7 @@ class Holder:
     excerpts: np.ndarray
     clusters: np.ndarray
     human: np.ndarray
+    duration_s: np.ndarray
     features: np.ndarray
     feature_names: tuple[str, ...]
     out_of_fold: np.ndarray
@@ -95,6 +96,7 @@ def save_champion(folder: Path, champion: Champion, clips: pd.DataFrame, record:
             excerpts=_text(known["excerpt"]),
             clusters=_text(known["cluster"]),
             human=~known["deadpan"].to_numpy(bool),
+            duration_s=known["duration_s"].to_numpy(np.float64),
             features=champion.features,
             feature_names=_text(champion.feature_names),
             out_of_fold=champion.out_of_fold,

@@ -120,6 +120,7 @@ CLIPS = pd.DataFrame(
         "excerpt": [f"excerpt{i % 4}" for i in range(N_CLIPS)],
         "cluster": [f"cluster{i % 2}" for i in range(N_CLIPS)],
         "deadpan": [i % 5 == 0 for i in range(N_CLIPS)],
+        "duration_s": [5.0 + i for i in range(N_CLIPS)],
     }
 ).sample(frac=1, random_state=0)
 
@@ -138,6 +139,7 @@ def test_it_is_kept_whole_and_read_back_without_pickle(fitted, tmp_path):
     np.testing.assert_array_equal(found.out_of_fold, fitted.out_of_fold)
     place = np.flatnonzero(of.labelled)
     assert found.excerpts.tolist() == [f"excerpt{i % 4}" for i in place]
+    assert found.duration_s.tolist() == [5.0 + i for i in place]
     assert found.human.tolist() == [i % 5 != 0 for i in place]
     (folder / "reference.npz").write_bytes(b"cut")
     with pytest.raises(ValueError, match=r"reference\.npz: sha256 is .* it was changed or cut"):

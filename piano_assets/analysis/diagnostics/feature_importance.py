@@ -21,8 +21,7 @@ import pandas as pd
 from piano_assets.analysis.evaluate import ROW_NAMES, Judged, average, judge, less
 from piano_assets.analysis.panel import Block, Units
 from piano_assets.analysis.scores import intervals
-from piano_assets.features import traditional
-from piano_assets.features.sets import RELATIVE_SUFFIX
+from piano_assets.features.families import family_of
 from piano_assets.schemas import POPULATIONS
 from piano_assets.training.data import TrialData
 
@@ -34,45 +33,6 @@ METRICS = ("pearson_mean", "r2_pooled")
 INTACT = "intact"
 WITHIN = ", within excerpts"
 """What the condition of an exchange within excerpts ends with."""
-
-# The deviations of matched notes from the score measure what the family of that aspect measures without one.
-ALIGNED = {
-    **dict.fromkeys(("matched", "added", "missing"), "completeness"),
-    **dict.fromkeys(("tempo", "interval", "onset"), "timing"),
-    **dict.fromkeys(("spread", "melody_lead", "bass_lead", "rolled"), "asynchrony"),
-    **dict.fromkeys(("velocity", "tempo_velocity"), "dynamics"),
-    **dict.fromkeys(("duration", "sound"), "articulation"),
-}
-AUDIO = {
-    "mfcc": traditional.MFCC,
-    "mfcc_derivatives": traditional.MFCC_DERIVATIVES,
-    "spectral": traditional.SPECTRAL,
-    "harmonic": traditional.HARMONIC,
-    "temporal": traditional.TEMPORAL,
-}
-
-
-def family_of(feature: str) -> str:
-    """`<source>.<family>` of a feature; its version relative to the deadpan belongs with it.
-
-    Raises:
-        ValueError: no family has such a feature.
-    """
-    from piano_assets.features.sound import family_of_sound
-    from piano_assets.features.symbolic import FAMILIES
-
-    for family, names in AUDIO.items():
-        if feature in names:
-            return f"audio.{family}"
-    sound = family_of_sound(feature)
-    if sound:
-        return f"sound.{sound}"
-    name = feature.removesuffix(RELATIVE_SUFFIX)
-    known = {f: f for f in FAMILIES} | {f"aligned_{aspect}": family for aspect, family in ALIGNED.items()}
-    fits = [prefix for prefix in known if f"{name}_".startswith(f"{prefix}_")]
-    if not fits:
-        raise ValueError(f"feature {feature!r} belongs to no family (audio: {', '.join(AUDIO)}; {', '.join(known)})")
-    return f"symbolic.{known[max(fits, key=len)]}"
 
 
 def groups_of(of: "Fitted", family: Callable[[str], str] = family_of) -> dict[str, np.ndarray | None]:

@@ -75,11 +75,16 @@ def render_corpus(
     return pd.DataFrame([rows[c] for c in performances], columns=list(TABLES["audio"].columns))
 
 
+def as_pcm(samples: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1] as the int16 that a file keeps; read again they are that over 32,768."""
+    return np.rint(samples * 32767).astype(np.int16)
+
+
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> np.ndarray:
     """Write samples in [-1, 1] as 16-bit PCM, atomically; return the int16 samples that were written."""
     import soundfile
 
-    pcm = np.rint(samples * 32767).astype(np.int16)
+    pcm = as_pcm(samples)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp")
     try:
         soundfile.write(temporary, pcm, sample_rate, subtype="PCM_16", format="WAV")

@@ -5,6 +5,7 @@ come from the performance's own notes, none from a score, and transposing the mu
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -210,6 +211,16 @@ FAMILIES: dict[str, Callable[[Reading, np.ndarray], dict[str, float]]] = {
 
 def music_names() -> tuple[str, ...]:
     """Names of all features, in order."""
+    return tuple(_families())
+
+
+def family_of_music(feature: str) -> str | None:
+    """The family of a feature of the music; None where it is none."""
+    return _families().get(feature)
+
+
+@cache
+def _families() -> dict[str, str]:
     one = np.zeros(1)
     lone = Performance(
         onset_s=one,
@@ -220,13 +231,18 @@ def music_names() -> tuple[str, ...]:
         controller=np.zeros(0, np.int16),
         control_value=np.zeros(0, np.int16),
     )
-    return tuple(music_features(lone))
+    reading, moments = _read(lone)
+    return {PREFIX + name: family for family, make in FAMILIES.items() for name in make(reading, moments)}
 
 
 def music_features(performance: Performance) -> dict[str, float]:
     """All of it for one performance; NaN everywhere where there is no note."""
-    reading = Reading(performance)
-    if not reading.n:
+    if not performance.n_notes:
         return dict.fromkeys(music_names(), NAN)
-    moments = _sounding(reading).astype(np.float64) @ reading.pitch_class
+    reading, moments = _read(performance)
     return {PREFIX + name: value for family in FAMILIES.values() for name, value in family(reading, moments).items()}
+
+
+def _read(performance: Performance) -> tuple[Reading, np.ndarray]:
+    reading = Reading(performance)
+    return reading, _sounding(reading).astype(np.float64) @ reading.pitch_class

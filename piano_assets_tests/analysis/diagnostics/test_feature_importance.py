@@ -13,7 +13,6 @@ from piano_assets.analysis.diagnostics.feature_importance import (
     INTACT,
     WITHIN,
     exchanged,
-    family_of,
     feature_importance,
     groups_of,
     orders,
@@ -23,9 +22,6 @@ from piano_assets.analysis.panel import units
 from piano_assets.analysis.scores import intervals
 from piano_assets.catalogue.trial import Encoder, Optimisation
 from piano_assets.dimensions import NAMES
-from piano_assets.features import traditional
-from piano_assets.features.symbolic import FAMILIES, relative, symbolic_features
-from piano_assets.features.symbolic.reading import Reading
 from piano_assets.metrics.regression import pearson
 from piano_assets.schemas import TABLES
 from piano_assets.statistics.clustered import degrees_of_freedom
@@ -34,7 +30,6 @@ from piano_assets.training.fitted import Fitted, FittedFold
 from piano_assets.training.fitted import fitted as kept_models
 from piano_assets.training.run import run_trial
 from piano_assets_tests.analysis.diagnostics import kept
-from piano_assets_tests.features.notes import performance
 from piano_assets_tests.training import tiny
 
 FOUR = ("symbolic.a", "symbolic.b", "symbolic.c", "audio.d")
@@ -265,31 +260,6 @@ def test_groups_are_families_and_whole_sources(rng):
     notes = replace(of.trial, inputs=replace(of.trial.inputs, notes=True), model=Encoder(fusion="gated"),
                     optimisation=Optimisation())  # fmt: skip
     assert "notes" in groups_of(replace(hearing(of, rng), trial=notes), by_name)
-
-
-def test_every_feature_is_in_the_family_of_the_function_that_measures_it():
-    alone = performance([(0, 0.4, 60, 64), (0.5, 0.9, 64, 70)])
-    names = list(symbolic_features(alone, alone))
-    reading = Reading(alone)
-    family = {name: f for f, measure in FAMILIES.items() for name in measure(reading)}
-    pairing = relative.Pairing(reading, reading)
-    measured = {
-        "timing": {**relative._tempo(pairing), **relative._intervals(pairing)},
-        "asynchrony": relative._chords(pairing),
-        "dynamics": relative._velocities(pairing),
-        "articulation": relative._durations(pairing),
-    }
-    family |= {name: f for f, found in measured.items() for name in found}
-    for name in names:
-        bare = name.removesuffix("_vs_deadpan")
-        assert family_of(name) == f"symbolic.{family.get(bare, 'completeness')}", name
-    assert sum(family_of(n) == "symbolic.completeness" for n in names) == 3
-    audio = [family_of(name) for name in traditional.TRADITIONAL]
-    assert [audio.count(f"audio.{f}") for f in ("mfcc", "mfcc_derivatives", "spectral", "harmonic", "temporal")] == [
-        13, 26, 8, 12, 6,
-    ]  # fmt: skip
-    with pytest.raises(ValueError, match="'loudness_lufs' belongs to no family"):
-        family_of("loudness_lufs")
 
 
 def test_rows_fit_the_table_and_depend_on_the_generator_alone(rng):

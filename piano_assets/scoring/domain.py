@@ -1,0 +1,77 @@
+"""How far a recording is from what a champion has heard: by aspect of the music and its playing.
+
+A regression answers anything; whether it was ever taught about such music only its training clips can say. Each aspect
+has a distance of its own, so that one that is out of all bounds (a tempo that nobody played) does not drown among
+hundreds of usual features.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from piano_assets.features.families import ASPECTS, aspect_of
+from piano_assets.models.relevance import weighted_distances
+
+NEIGHBOURS = 5
+_FAR = 10.0
+"""Spreads beyond which a feature counts no more: one that is undefined almost everywhere must not decide alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """What a champion has heard, ready to be compared with.
+
+    centre, spread: (d,) median of the training clips' features and half the width of their middle 90 %.
+    heard: (n, d) those features in spreads; weights: (n_aspects, d) rows that sum to 1; aspects: their names.
+    usual: (n_aspects, n) rising, distances of training clips to the nearest clips of other music.
+    """
+
+    centre: np.ndarray
+    spread: np.ndarray
+    heard: np.ndarray
+    aspects: tuple[str, ...]
+    weights: np.ndarray
+    usual: np.ndarray
+
+    def place(self, features: np.ndarray) -> np.ndarray:
+        """Features (n, d) in spreads from the centre, float32; undefined ones lie at the centre."""
+        z = np.nan_to_num((features - self.centre) / self.spread, nan=0.0, posinf=_FAR, neginf=-_FAR)
+        return np.clip(z, -_FAR, _FAR).astype(np.float32)
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """(n, n_aspects) mean distance to the nearest training clips, in spreads a feature."""
+        found = weighted_distances(self.place(features), self.heard, self.weights)
+        return nearest(found).T.astype(np.float64)
+
+    def share_nearer(self, features: np.ndarray) -> np.ndarray:
+        """(n, n_aspects) share of training clips that are nearer to other music than these are; 1: beyond all."""
+        d = self.distance(features)
+        ranks = [np.searchsorted(usual, d[:, k], side="left") for k, usual in enumerate(self.usual)]
+        return np.stack(ranks, axis=1) / self.usual.shape[1]
+
+
+def nearest(distances: np.ndarray) -> np.ndarray:
+    """(..., n_a) mean of the `NEIGHBOURS` smallest of each row of (..., n_a, n_b)."""
+    k = min(NEIGHBOURS, distances.shape[-1])
+    return np.partition(distances, k - 1, axis=-1)[..., :k].mean(-1)
+
+
+def domain_of(features: np.ndarray, names: tuple[str, ...], clusters: np.ndarray) -> Domain:
+    """What was heard in training clips.
+
+    Args:
+        features: (n, d), NaN where undefined; names: of the columns; clusters: (n,) music that clips share.
+    """
+    low, centre, high = np.nanquantile(features, [0.05, 0.5, 0.95], axis=0)
+    half = (high - low) / 2
+    spread = np.where(half > 0, half, np.maximum(np.nanstd(features, axis=0), 1e-12))
+    of = np.array([aspect_of(name) for name in names], object)
+    aspects = tuple(aspect for aspect in ASPECTS if (of == aspect).any())
+    member = np.stack([of == aspect for aspect in aspects]).astype(np.float32)
+    weights = member / member.sum(1, keepdims=True)
+    empty = Domain(centre, spread, np.zeros((0, len(names)), np.float32), aspects, weights, np.zeros((len(aspects), 0)))
+    heard = empty.place(features)
+    between = weighted_distances(heard, heard, weights)
+    between[:, clusters[:, None] == clusters[None]] = np.inf
+    usual = np.sort(nearest(between).astype(np.float64), axis=1)
+    return Domain(centre, spread, heard, aspects, weights, usual)

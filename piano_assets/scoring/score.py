@@ -1,0 +1,149 @@
+"""A recording's 19 scores: how listeners would rate it, how sure that is, and what in the playing says so."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from piano_assets.dimensions import N_DIMENSIONS
+from piano_assets.ensembles.champion_files import Holder, load_champion
+from piano_assets.features.families import aspect_of
+from piano_assets.scoring.domain import Domain, domain_of
+from piano_assets.scoring.explain import effects, shapley
+from piano_assets.scoring.heard import Window, features_of, windows_of
+from piano_assets.scoring.recordings import Recording
+from piano_assets.scoring.windows import Lengths
+
+BEYOND = 1.0
+"""An aspect is beyond what was heard where no training clip lies as far from other music."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A champion, ready to score.
+
+    reference: (d,) the median human performance of its corpus, against which scores are explained.
+    heard: (n_people, 19) rising, what members that had not learnt from them say of people's performances.
+    """
+
+    holder: Holder
+    lengths: Lengths
+    domain: Domain
+    reference: np.ndarray
+    heard: np.ndarray
+
+    @property
+    def aspects(self) -> tuple[str, ...]:
+        return self.domain.aspects
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a champion says of one recording.
+
+    value, low, high, percentile: (19,) overall scores on the 0..1 scale, ends of the intervals, and the share of
+    people's performances in the corpus that score lower, in percent.
+    windows: what was scored as a clip each; by_window: (n_windows, 19).
+    moved: (n_aspects, 19) what each aspect moved the overall score by, against `reference_value` (19,), the score of
+    the median human performance. effects: (d, 19) the same for single features, each by itself.
+    features: (n_windows, d). share_nearer: (n_windows, n_aspects), see `Domain`.
+    """
+
+    recording: Recording
+    champion: dict[str, Any]
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    percentile: np.ndarray
+    windows: tuple[Window, ...]
+    by_window: np.ndarray
+    aspects: tuple[str, ...]
+    moved: np.ndarray
+    reference_value: np.ndarray
+    feature_names: tuple[str, ...]
+    features: np.ndarray
+    effects: np.ndarray
+    share_nearer: np.ndarray
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Aspects in which the recording is further from everything heard than any training clip is."""
+        worst = self.weights @ (self.share_nearer >= BEYOND)
+        return tuple(aspect for aspect, share in zip(self.aspects, worst, strict=True) if share >= 0.5)
+
+    @property
+    def in_domain(self) -> bool:
+        return not self.beyond
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(n_windows,) how much each window counts: its share of the music's time."""
+        seconds = np.array([w.end_s - w.start_s for w in self.windows])
+        return seconds / seconds.sum()
+
+
+def scorer_of(folder: Path) -> Scorer:
+    """Read a champion and make it ready.
+
+    Raises:
+        FileNotFoundError, CheckpointError, ValueError: see `champion_files.load_champion`.
+    """
+    holder = load_champion(folder)
+    people = holder.human
+    return Scorer(
+        holder=holder,
+        lengths=Lengths.of_clips(holder.duration_s),
+        domain=domain_of(holder.features, holder.feature_names, holder.clusters),
+        reference=np.nanmedian(holder.features[people], axis=0),
+        heard=np.sort(holder.out_of_fold[people], axis=0),
+    )
+
+
+def score(recording: Recording, scorer: Scorer) -> Scores:
+    """Score a recording: each window as a clip, and overall their mean by time.
+
+    Intervals are those of a clip. For several windows they promise at least as much: errors of windows partly cancel,
+    but how far they do no corpus of rated clips can say.
+
+    Raises:
+        ValueError: the champion reads notes and the recording has none, or the features of a window are not those
+            that it learnt from.
+    """
+    holder = scorer.holder
+    windows = tuple(windows_of(recording, scorer.lengths))
+    x, names = features_of(windows, holder.feature_set, holder.rendering)
+    if names != holder.feature_names:
+        differing = sorted(set(names) ^ set(holder.feature_names))
+        raise ValueError(f"features differ from those that the champion learnt from: {differing[:5]}")
+    by_window = np.clip(holder.predict(x), 0, 1)
+    seconds = np.array([w.end_s - w.start_s for w in windows])
+    weights = seconds / seconds.sum()
+    value = weights @ by_window
+    groups = _columns_by_aspect(names, scorer.aspects)
+    moved = np.tensordot(weights, np.stack([shapley(holder.predict, row, scorer.reference, groups) for row in x]), 1)
+    alone = np.tensordot(weights, np.stack([effects(holder.predict, row, scorer.reference) for row in x]), 1)
+    half = holder.half_widths
+    below = [np.searchsorted(scorer.heard[:, k], value[k], side="left") for k in range(N_DIMENSIONS)]
+    return Scores(
+        recording=recording,
+        champion=holder.record,
+        value=value,
+        low=np.clip(value - half, 0, 1),
+        high=np.clip(value + half, 0, 1),
+        percentile=100 * np.array(below) / len(scorer.heard),
+        windows=windows,
+        by_window=by_window,
+        aspects=scorer.aspects,
+        moved=moved,
+        reference_value=holder.predict(scorer.reference[None])[0],
+        feature_names=names,
+        features=x,
+        effects=alone,
+        share_nearer=scorer.domain.share_nearer(x),
+    )
+
+
+def _columns_by_aspect(names: tuple[str, ...], aspects: tuple[str, ...]) -> list[np.ndarray]:
+    of = np.array([aspect_of(name) for name in names], object)
+    return [np.flatnonzero(of == aspect) for aspect in aspects]
