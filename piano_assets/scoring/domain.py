@@ -62,9 +62,11 @@ def domain_of(features: np.ndarray, names: tuple[str, ...], clusters: np.ndarray
     Args:
         features: (n, d), NaN where undefined; names: of the columns; clusters: (n,) music that clips share.
     """
-    low, centre, high = np.nanquantile(features, [0.05, 0.5, 0.95], axis=0)
+    undefined = np.isnan(features).all(0)
+    low, centre, high = np.nanquantile(np.where(undefined, 0.0, features), [0.05, 0.5, 0.95], axis=0)
     half = (high - low) / 2
-    spread = np.where(half > 0, half, np.maximum(np.nanstd(features, axis=0), 1e-12))
+    spread = np.where(half > 0, half, np.maximum(np.nanstd(np.where(undefined, 0.0, features), axis=0), 1e-12))
+    centre[undefined] = np.nan  # so that it decides nothing
     of = np.array([aspect_of(name) for name in names], object)
     aspects = tuple(aspect for aspect in ASPECTS if (of == aspect).any())
     member = np.stack([of == aspect for aspect in aspects]).astype(np.float32)
