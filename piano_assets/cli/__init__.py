@@ -2,7 +2,7 @@
 
 import click
 
-from piano_assets.cli import champions, making, reading
+from piano_assets.cli import champions, making, reading, scoring
 from piano_assets.cli.shared import console
 
 __all__ = ["console", "main"]
@@ -16,5 +16,5 @@ def main() -> None:
     """
 
 
-for _command in (*making.COMMANDS, *champions.COMMANDS, *reading.COMMANDS):
+for _command in (*making.COMMANDS, *champions.COMMANDS, *scoring.COMMANDS, *reading.COMMANDS):
     main.add_command(_command)

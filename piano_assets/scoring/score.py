@@ -48,6 +48,7 @@ class Scores:
     moved: (n_aspects, 19) what each aspect moved the overall score by, against `reference_value` (19,), the score of
     the median human performance. effects: (d, 19) the same for single features, each by itself.
     features: (n_windows, d). share_nearer: (n_windows, n_aspects), see `Domain`.
+    heard: (n_people, 19) rising, scores of people's performances in the corpus.
     """
 
     recording: Recording
@@ -65,6 +66,7 @@ class Scores:
     features: np.ndarray
     effects: np.ndarray
     share_nearer: np.ndarray
+    heard: np.ndarray
 
     @property
     def beyond(self) -> tuple[str, ...]:
@@ -141,6 +143,7 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
         features=x,
         effects=alone,
         share_nearer=scorer.domain.share_nearer(x),
+        heard=scorer.heard,
     )
 
 

@@ -25,7 +25,7 @@ def midi_files(tiny_dir: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def champion_root(midi_files, tmp_path_factory) -> Path:
     """A corpus folder in which the titles `performance` and `sound` are held."""
-    root = tmp_path_factory.mktemp("champions")
+    root = tmp_path_factory.mktemp("champions") / "synthetic"
     played = [read_midi(path) for path in midi_files]
     windows = [Window(0.0, p.duration_s, p, None) for p in played]
     n = len(windows)

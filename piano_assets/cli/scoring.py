@@ -1,0 +1,81 @@
+"""The command that scores recordings."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+from rich.table import Table
+
+from piano_assets.cli.shared import console, store_of
+
+if TYPE_CHECKING:
+    from piano_assets.scoring.score import Scores
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line instead of tables.")
+@click.option("--html", type=click.Path(path_type=Path, file_okay=False), help="Write a page for each FILE here.")
+@click.option("--transcribe/--no-transcribe", default=None, help="Notes of sound (default: if the extra is there).")
+def score(files: tuple[Path, ...], as_lines: bool, html: Path | None, transcribe: bool | None) -> None:
+    """Say how listeners would rate the recordings in FILES (MIDI, or sound), and what in the playing says so."""
+    from piano_assets.corpus.transcription.transcriber import TranscriberMissing
+    from piano_assets.ensembles.champion_files import NoChampion
+    from piano_assets.scoring.api import score_file
+    from piano_assets.scoring.recordings import RecordingError
+    from piano_assets.scoring.tell import about_champion, as_json, warnings
+
+    root, refused = store_of().root, []
+    for path in files:
+        try:
+            with console.status("") as status:
+                scores = score_file(path, root, transcribe, status.update)
+        except RecordingError as error:
+            refused.append(path)
+            click.echo(json.dumps({"recording": path.name, "error": str(error)}) if as_lines else f"{error}")
+            continue
+        except (NoChampion, TranscriberMissing) as error:
+            raise click.ClickException(str(error)) from error
+        if as_lines:
+            click.echo(json.dumps(as_json(scores)))
+        else:
+            for warning in warnings(scores):
+                console.print(f"[yellow]{warning}[/]", highlight=False)
+            console.print(_table(scores))
+            console.print(f"[dim]{about_champion(scores)}[/]", highlight=False)
+        if html is not None:
+            from piano_assets.report.recording import page
+
+            html.mkdir(parents=True, exist_ok=True)
+            (html / f"{path.name}.html").write_text(page(scores))
+            if not as_lines:
+                console.print(html / f"{path.name}.html")
+    if refused:
+        raise SystemExit(1)
+
+
+def _table(scores: "Scores") -> Table:
+    """A row a dimension: poles, score, interval, percentile, and the aspect and its feature that moved it most."""
+    from piano_assets.dimensions import DIMENSIONS
+    from piano_assets.scoring.tell import strongest
+
+    windows = "1 window" if len(scores.windows) == 1 else f"{len(scores.windows)} windows"
+    table = Table(title=f"{scores.recording.name}: {scores.recording.duration_s:.0f} s, {windows}")
+    for name in ("from", "to"):
+        table.add_column(name)
+    for name in ("score", f"{100 * scores.champion['level']:.0f} %", "of 100"):
+        table.add_column(name, justify="right")
+    table.add_column("moved most by")
+    for k, of in enumerate(DIMENSIONS):
+        largest = int(np.abs(scores.moved[:, k]).argmax())
+        aspect, by = scores.aspects[largest], scores.moved[largest, k]
+        features = ", ".join(found["feature"] for found in strongest(scores, k, aspect)[:1])
+        interval = f"{scores.low[k]:.2f} - {scores.high[k]:.2f}"
+        moved = f"{aspect} {by:+.2f} ({features})" if features else f"{aspect} {by:+.2f}"
+        table.add_row(of.low, of.high, f"{scores.value[k]:.2f}", interval, f"{scores.percentile[k]:.0f}", moved)
+    return table
+
+
+COMMANDS = (score,)

@@ -1,0 +1,166 @@
+"""What a musician sees of a scored recording: 19 scores between their poles, and the playing that they rest on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from piano_assets.corpus.performance import SUSTAIN, Performance
+from piano_assets.dimensions import DIMENSIONS
+from piano_assets.report.plots import INK, LOOKUP, SCORE, _figure, data_uri
+from piano_assets.scoring.score import Scores
+from piano_assets.scoring.tell import about_champion, as_json, warnings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALE, GREY = "#a9c6d9", "#d5d8dc"
+_ROLL_MOST_S = 120.0
+"""Seconds of music in one row of a piano roll."""
+_WORDS_ABOVE = 16
+"""Keys above the highest note, where words stand."""
+
+
+def page(scores: Scores) -> str:
+    """One HTML file that opens without a network."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    told = as_json(scores)
+    figures = [("How listeners would rate it", _SCORES, scores_figure(scores))]
+    figures.append(("What in the playing moved each score", _MOVED, moved_figure(scores)))
+    if len(scores.windows) > 1:
+        figures.append(("From window to window", _WINDOWS, windows_figure(scores)))
+    if scores.recording.performance is not None:
+        figures.append(("The playing", _ROLL, roll_figure(scores.recording.performance, scores)))
+    return environment.get_template("recording.html").render(
+        told=told,
+        warnings=warnings(scores),
+        champion=about_champion(scores),
+        figures=[{"title": title, "note": note, "uri": data_uri(figure)} for title, note, figure in figures],
+    )
+
+
+_SCORES = (
+    "Dots are scores, bars hold the rating of an unheard clip in 90 of 100 cases. The pale band is the middle half of "
+    "people's performances in the corpus."
+)
+_MOVED = (
+    "What each aspect of the playing and the music moved a score by, against the median human performance of the "
+    "corpus; the aspects of a row add up to the whole difference. Blue: down, red: up."
+)
+_WINDOWS = "Scores of each window; the recording is cut at gaps, into windows as long as the clips that were rated."
+_ROLL = (
+    "Notes by key and time, the louder the darker; below them the sustain pedal, and what listeners would hear in each "
+    "stretch: the three scores that stand out most from the median performance."
+)
+
+
+def scores_figure(scores: Scores) -> "Figure":
+    """19 rows between two poles: score, interval, where people's performances lie, percentile."""
+    figure, axes = _figure(9.5, 7.2)
+    axis, y = axes[0, 0], np.arange(len(DIMENSIONS))[::-1]
+    low, high = np.quantile(scores.heard, [0.25, 0.75], axis=0)
+    axis.barh(y, high - low, left=low, height=0.62, color=GREY, alpha=0.7, zorder=0)
+    error = [scores.value - scores.low, scores.high - scores.value]
+    axis.errorbar(scores.value, y, xerr=error, fmt="o", color=SCORE, ecolor=SCORE, markersize=5, elinewidth=1.4)
+    axis.set_yticks(y, [d.low for d in DIMENSIONS], fontsize=9)
+    axis.set_xlim(0, 1)
+    axis.set_xticks(np.arange(1, 8) / 7, [str(k) for k in range(1, 8)], fontsize=8)
+    axis.set_xlabel("mean rating, 1 to 7 (in brackets: how many of 100 performances score lower)", fontsize=9)
+    axis.grid(axis="x", color="#eeeeee", zorder=-1)
+    right = axis.twinx()
+    right.set_ylim(axis.get_ylim())
+    right.set_yticks(y, [f"{d.high} ({p:.0f})" for d, p in zip(DIMENSIONS, scores.percentile, strict=True)], fontsize=9)
+    for side in (axis, right):
+        side.spines[["left", "right", "top"]].set_visible(False)
+        side.tick_params(axis="y", length=0, colors=INK)
+    return figure
+
+
+def moved_figure(scores: Scores) -> "Figure":
+    """19 x aspects: what moved each score, as a heat map with numbers."""
+    figure, axes = _figure(9.5, 6.6)
+    axis = axes[0, 0]
+    most = max(0.05, float(np.abs(scores.moved).max()))
+    axis.imshow(scores.moved.T, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+    axis.set_xticks(range(len(scores.aspects)), list(scores.aspects), fontsize=9)
+    axis.xaxis.tick_top()
+    axis.set_yticks(range(len(DIMENSIONS)), [f"{d.low} - {d.high}" for d in DIMENSIONS], fontsize=8)
+    for (a, k), value in np.ndenumerate(scores.moved):
+        if abs(value) >= 0.005:
+            colour = "white" if abs(value) > 0.6 * most else INK
+            axis.text(a, k, f"{value:+.2f}", ha="center", va="center", fontsize=7.5, color=colour)
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def windows_figure(scores: Scores) -> "Figure":
+    """Scores over the windows of a long recording, one small panel a dimension."""
+    figure, axes = _figure(12, 7.5, 4, 5, sharex=True, sharey=True)
+    edges = np.array([w.start_s for w in scores.windows] + [scores.windows[-1].end_s])
+    for k, (axis, of) in enumerate(zip(axes.flat, DIMENSIONS, strict=False)):
+        axis.stairs(scores.by_window[:, k], edges, color=SCORE, baseline=None)
+        axis.axhline(scores.value[k], color=LOOKUP, linewidth=0.8)
+        axis.set_title(f"{of.low} - {of.high}", fontsize=7.5, color=INK)
+        axis.set_ylim(0, 1)
+    for axis in list(axes.flat)[len(DIMENSIONS) :]:
+        axis.axis("off")
+    figure.supxlabel("seconds (red: the whole recording)", fontsize=9)
+    return figure
+
+
+def roll_figure(played: Performance, scores: Scores) -> "Figure":
+    """The piano roll with the sustain pedal, in rows of at most two minutes, and the scores of each window."""
+    rows = max(1, int(np.ceil(played.duration_s / _ROLL_MOST_S)))
+    span = played.duration_s / rows
+    figure, axes = _figure(12, 3.6 * rows, 2 * rows, 1, height_ratios=[5, 1] * rows)
+    low, high = int(played.pitch.min()) - 2, int(played.pitch.max()) + _WORDS_ABOVE
+    for row in range(rows):
+        start, end = row * span, (row + 1) * span
+        _notes(axes[2 * row, 0], played, start, end, (low, high))
+        _pedal(axes[2 * row + 1, 0], played, start, end)
+        for window, value in zip(scores.windows, scores.by_window, strict=True):
+            if start <= window.start_s < end:
+                _words(axes[2 * row, 0], window.start_s, value - scores.reference_value, high)
+    axes[-1, 0].set_xlabel("seconds", fontsize=9)
+    return figure
+
+
+def _notes(axis: "Axes", played: Performance, start: float, end: float, keys: tuple[int, int]) -> None:
+    from matplotlib import colormaps
+    from matplotlib.collections import LineCollection
+
+    chosen = (played.onset_s < end) & (played.offset_s > start)
+    ends = zip(played.onset_s[chosen], played.offset_s[chosen], played.pitch[chosen], strict=True)
+    lines = [[(on, p), (off, p)] for on, off, p in ends]
+    loud = colormaps["Blues"](0.25 + 0.75 * played.velocity[chosen] / 127)
+    axis.add_collection(LineCollection(lines, colors=loud, linewidths=3.2))
+    axis.set_xlim(start, end)
+    axis.set_ylim(*keys)
+    c = [p for p in range(0, 128, 12) if keys[0] <= p <= keys[1]]
+    axis.set_yticks(c, [f"C{p // 12 - 1}" for p in c], fontsize=8)
+    axis.tick_params(labelbottom=False)
+
+
+def _pedal(axis: "Axes", played: Performance, start: float, end: float) -> None:
+    time, value = played.pedal(SUSTAIN)
+    edges = np.concatenate([[0.0], time, [played.duration_s]])
+    depth = np.concatenate([[0.0], value]) / 127
+    axis.stairs(depth, edges, fill=True, color=PALE, baseline=0)
+    axis.set_xlim(start, end)
+    axis.set_ylim(0, 1)
+    axis.set_yticks([0.5], ["pedal"], fontsize=8)
+
+
+def _words(axis: "Axes", at: float, departure: np.ndarray, high: int) -> None:
+    """The three poles towards which a window departs most."""
+    strongest = np.argsort(-np.abs(departure))[:3]
+    said = [DIMENSIONS[k].high if departure[k] > 0 else DIMENSIONS[k].low for k in strongest]
+    axis.axvline(at, color="#999999", linewidth=0.6, linestyle=":")
+    axis.text(at, high, "\n".join(said), fontsize=6.5, va="top", ha="left", color=LOOKUP, clip_on=True)

@@ -1,0 +1,106 @@
+"""Scores in words and numbers: what a program reads, and the sentences that a person reads first."""
+
+from typing import Any
+
+from piano_assets.dimensions import DIMENSIONS, NAMES
+from piano_assets.features.families import aspect_of
+from piano_assets.scoring.score import Scores
+
+MOST_EFFECTS = 5
+"""Features that are named for each dimension."""
+_DIGITS = 4
+
+
+def as_json(scores: Scores) -> dict[str, Any]:
+    """All that was found of a recording, JSON-able. Scores are on the 0..1 scale (rating / 7)."""
+    recording, champion = scores.recording, scores.champion
+    return {
+        "recording": recording.name,
+        "content_hash": recording.content_hash,
+        "kind": recording.kind,
+        "duration_s": round(recording.duration_s, 3),
+        "lead_s": round(recording.lead_s, 3),
+        "n_notes": None if recording.performance is None else recording.performance.n_notes,
+        "transcriber": recording.transcriber,
+        "in_domain": scores.in_domain,
+        "beyond": list(scores.beyond),
+        "warnings": warnings(scores),
+        "champion": {
+            name: champion.get(name) for name in ("champion", "procedure", "hears", "part_key", "level", "nested")
+        },
+        "scores": [
+            {
+                "dimension": of.name,
+                "low_pole": of.low,
+                "high_pole": of.high,
+                "value": round(float(scores.value[k]), _DIGITS),
+                "low": round(float(scores.low[k]), _DIGITS),
+                "high": round(float(scores.high[k]), _DIGITS),
+                "percentile": round(float(scores.percentile[k]), 1),
+                "moved_by": {
+                    aspect: round(float(v), _DIGITS)
+                    for aspect, v in zip(scores.aspects, scores.moved[:, k], strict=True)
+                },
+                "features": strongest(scores, k),
+            }
+            for k, of in enumerate(DIMENSIONS)
+        ],
+        "windows": [
+            {
+                "start_s": round(window.start_s, 3),
+                "end_s": round(window.end_s, 3),
+                "scores": {name: round(float(v), _DIGITS) for name, v in zip(NAMES, row, strict=True)},
+            }
+            for window, row in zip(scores.windows, scores.by_window, strict=True)
+        ],
+    }
+
+
+def strongest(scores: Scores, dimension: int, aspect: str | None = None) -> list[dict[str, Any]]:
+    """The features (of an aspect) whose change alone would move a score most, the strongest first."""
+    effect = scores.effects[:, dimension]
+    names = scores.feature_names
+    moving = [k for k in range(len(names)) if effect[k] and aspect in (None, aspect_of(names[k]))]
+    return [
+        {"feature": names[k], "aspect": aspect_of(names[k]), "moved": round(float(effect[k]), _DIGITS)}
+        for k in sorted(moving, key=lambda k: -abs(effect[k]))[:MOST_EFFECTS]
+    ]
+
+
+def warnings(scores: Scores) -> list[str]:
+    """What must be known before a score is believed."""
+    found = []
+    if scores.beyond:
+        found.append(
+            f"Out of domain: in {_words(scores.beyond)} this recording is further from everything that the model has "
+            "heard than any of its clips is from other music. Its scores are guesses."
+        )
+    if scores.recording.performance is None:
+        found.append(
+            "Scored from the sound alone, without notes: pip install 'piano_assets[transcribe]' has them transcribed."
+        )
+    elif scores.recording.transcriber is not None:
+        found.append(
+            f"Notes and pedals were transcribed by {scores.recording.transcriber}, which hears timing well and "
+            "dynamics, touch and pedal less well than MIDI has them."
+        )
+    if scores.champion.get("nested") is None:
+        found.append("The procedure of this champion has not been scored: `piano champion --nested 1` does it.")
+    return found
+
+
+def about_champion(scores: Scores) -> str:
+    """The champion in one line: its name, protocol and score."""
+    champion, nested = scores.champion, scores.champion.get("nested") or {}
+    parts = [f"champion `{champion['champion']}` ({champion['procedure']}; {champion['hears']})"]
+    for metric, name in (("pearson_mean", "mean r"), ("r2_pooled", "R2")):
+        if metric in nested:
+            s = nested[metric]
+            parts.append(f"{name} {s['value']:.3f} [{s['ci_low']:.3f}, {s['ci_high']:.3f}]")
+    if nested:
+        parts.append("by nested cross-validation over music that was not learnt from (split `nested`)")
+    return ", ".join(parts)
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

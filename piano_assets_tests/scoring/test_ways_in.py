@@ -1,0 +1,101 @@
+"""The function and the command: which champion scores, what is printed, written and refused."""
+
+import json
+import shutil
+
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from piano_assets.cli import main
+from piano_assets.corpus.rendering.modal import render_modal
+from piano_assets.dimensions import NAMES
+from piano_assets.ensembles.champion_files import NoChampion
+from piano_assets.scoring import api
+from piano_assets.scoring.api import score_file
+from piano_assets.scoring.recordings import read_recording
+from piano_assets.scoring.tell import as_json
+
+
+@pytest.fixture
+def run(champion_root, monkeypatch):
+    monkeypatch.setenv("PIANO_DATA", str(champion_root.parent))
+    monkeypatch.setenv("PIANO_CORPUS", "synthetic")
+    return lambda *given: CliRunner().invoke(main, ["score", *map(str, given)])
+
+
+def test_the_kind_of_file_decides_which_champion_scores(midi_files, champion_root, tmp_path, monkeypatch):
+    told = []
+    scores = score_file(midi_files[0], champion_root, told=told.append)
+    assert scores.champion["champion"] == "performance"
+    assert told == [f"reading {midi_files[0].name}", f"scoring {scores.recording.duration_s:.0f} s of MIDI"]
+    path = tmp_path / "played.flac"
+    soundfile.write(path, render_modal(read_recording(midi_files[0]).performance), 22050)
+    without = score_file(path, champion_root, transcribe=False)
+    assert without.champion["champion"] == "sound"
+    assert "Scored from the sound alone" in as_json(without)["warnings"][0]
+    monkeypatch.setattr(api, "can_transcribe", lambda: False)
+    assert score_file(path, champion_root).champion["champion"] == "sound"
+
+
+def test_what_a_program_reads(midi_files, champion_root):
+    scores = score_file(midi_files[1], champion_root)
+    told = json.loads(json.dumps(as_json(scores), allow_nan=False))
+    assert [s["dimension"] for s in told["scores"]] == list(NAMES)
+    first = told["scores"][0]
+    assert (first["low_pole"], first["high_pole"]) == ("stable timing", "unstable timing")
+    assert first["low"] <= first["value"] <= first["high"]
+    assert sum(first["moved_by"].values()) == pytest.approx(scores.value[0] - scores.reference_value[0], abs=1e-3)
+    effects = [abs(f["moved"]) for f in first["features"]]
+    assert effects == sorted(effects, reverse=True)
+    assert told["champion"]["nested"]["pearson_mean"]["value"] == 0.7
+    assert (told["in_domain"], told["warnings"]) == (True, [])
+
+
+def test_the_command_prints_a_table_lines_for_programs_and_pages(run, midi_files, tmp_path):
+    found = run(midi_files[0])
+    assert found.exit_code == 0, found.output
+    assert "stable timing" in found.output
+    assert "champion `performance`" in found.output.replace("\n", " ")
+    lines = run("--json", "--html", tmp_path / "pages", *midi_files[:2]).output.splitlines()
+    assert [json.loads(line)["recording"] for line in lines] == [p.name for p in midi_files[:2]]
+    page = (tmp_path / "pages" / f"{midi_files[0].name}.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page.replace("http-equiv", "")
+    assert "In numbers" in page
+
+
+def test_a_file_that_cannot_be_scored_does_not_keep_others_from_it(run, midi_files, tmp_path):
+    wrong = tmp_path / "empty.mid"
+    wrong.write_bytes(b"")
+    found = run("--json", wrong, midi_files[0])
+    assert found.exit_code == 1
+    first, second = map(json.loads, found.output.splitlines())
+    assert first == {
+        "recording": "empty.mid",
+        "error": "empty.mid: the file is empty (0 bytes). Export or copy it again.",
+    }
+    assert second["recording"] == midi_files[0].name
+
+
+def test_without_a_champion_it_says_how_to_make_one(run, champion_root, midi_files, tmp_path, monkeypatch):
+    with pytest.raises(NoChampion, match="`piano champion performance` fits one"):
+        score_file(midi_files[0], tmp_path)
+    monkeypatch.setenv("PIANO_DATA", str(tmp_path))
+    found = run(midi_files[0])
+    assert found.exit_code == 1
+    assert "`piano champion performance` fits one" in found.output
+    assert not (tmp_path / "champions").exists()
+
+
+def test_a_champion_that_was_replaced_is_not_remembered(midi_files, champion_root, tmp_path):
+    """Folders are named by part key, and what is current is asked anew for each file."""
+    root = tmp_path / "corpus"
+    shutil.copytree(champion_root, root)
+    before = score_file(midi_files[0], root).champion["part_key"]
+    home = root / "champions" / "performance"
+    shutil.copytree(home / "k1", home / "k2")
+    record = json.loads((home / "k2" / "record.json").read_text()) | {"part_key": "k2"}
+    (home / "k2" / "record.json").write_text(json.dumps(record))
+    (home / "current.json").write_text(json.dumps({"part_key": "k2", "before": ["k1"]}))
+    assert (before, score_file(midi_files[0], root).champion["part_key"]) == ("k1", "k2")
