@@ -78,4 +78,28 @@ def _table(scores: "Scores") -> Table:
     return table
 
 
-COMMANDS = (score,)
+@click.command()
+@click.option("--port", default=8765, show_default=True, help="Of 127.0.0.1.")
+@click.option(
+    "--minutes", default=20.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="A file may take."
+)
+@click.option("--transcribe/--no-transcribe", default=None, help="Notes of sound (default: if the extra is there).")
+def page(port: int, minutes: float, transcribe: bool | None) -> None:
+    """Serve a page on this machine that scores what is dropped into it."""
+    import logging
+    import tempfile
+
+    import uvicorn
+
+    from piano_assets.web.app import app
+    from piano_assets.web.jobs import Jobs
+    from piano_assets.web.worker import Worker
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    with tempfile.TemporaryDirectory(prefix="piano-page-") as folder:
+        jobs = Jobs(Path(folder), Worker(store_of().root, 60 * minutes, transcribe))
+        console.print(f"http://127.0.0.1:{port} (Ctrl+C ends it)")
+        uvicorn.run(app(jobs), host="127.0.0.1", port=port, log_level="warning")
+
+
+COMMANDS = (score, page)

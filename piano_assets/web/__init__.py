@@ -1,0 +1,1 @@
+"""A small page on this machine: drop a recording in, watch it being scored, read the result."""

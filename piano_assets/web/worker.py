@@ -1,0 +1,108 @@
+"""Scoring in a process of its own, so that a file that hangs, fills the memory or breaks a decoder takes only it along.
+
+The process reads its champions once and scores file after file; when one takes too long or the process dies, a new one
+is started for the next.
+"""
+
+import logging
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+MOST_MEMORY = 12 * 2**30
+"""Bytes of address space of the scoring process."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a file: its JSON and page, or why there are none."""
+
+    scores: dict[str, Any] | None = None
+    page: str | None = None
+    refused: str | None = None
+
+
+class Worker:
+    """A process that scores files, one at a time.
+
+    root: folder of the corpus whose champions score. seconds: a file may take. transcribe: see `api.score_file`.
+    """
+
+    def __init__(self, root: Path, seconds: float, transcribe: bool | None = None) -> None:
+        self.root, self.seconds, self.transcribe = root, seconds, transcribe
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._connection: Connection | None = None
+
+    def score(self, path: Path, told: Callable[[str], None]) -> Found:
+        """Score a file; whatever happens to the process, an answer comes. told: called with what is being done."""
+        connection = self._ready()
+        deadline = time.monotonic() + self.seconds
+        try:
+            connection.send(path)
+            while connection.poll(max(0.0, deadline - time.monotonic())):
+                answer = connection.recv()
+                if isinstance(answer, Found):
+                    return answer
+                told(answer)
+        except (EOFError, OSError) as error:
+            self.stop()
+            log.warning("%s: the scoring process ended (%s)", path.name, type(error).__name__)
+            return Found(refused=f"{path.name}: the program that read it broke down. {_EXPORT}")
+        self.stop()
+        return Found(refused=f"{path.name}: it took over {self.seconds:g} s. Bring a shorter piece.")
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _ready(self) -> Connection:
+        if self._connection is None or self._process is None or not self._process.is_alive():
+            self.stop()
+            context = multiprocessing.get_context("spawn")
+            self._connection, other = context.Pipe()
+            self._process = context.Process(target=_serve, args=(other, self.root, self.transcribe), daemon=True)
+            self._process.start()
+            other.close()
+        return self._connection
+
+
+_EXPORT = "Export it again, as MIDI or wav."
+
+
+def _serve(connection: Connection, root: Path, transcribe: bool | None) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    while True:
+        try:
+            path = connection.recv()
+        except EOFError:
+            return
+        connection.send(_found(path, root, transcribe, connection.send))
+
+
+def _found(path: Path, root: Path, transcribe: bool | None, told: Callable[[str], None]) -> Found:
+    from piano_assets.ensembles.champion_files import NoChampion
+    from piano_assets.report.recording import page
+    from piano_assets.scoring.api import score_file
+    from piano_assets.scoring.recordings import RecordingError
+    from piano_assets.scoring.tell import as_json
+
+    try:
+        scores = score_file(path, root, transcribe, told)
+        told("drawing")
+        return Found(as_json(scores), page(scores))
+    except (RecordingError, NoChampion) as error:
+        return Found(refused=str(error))
+    except MemoryError:
+        return Found(refused=f"{path.name}: it needs more than {MOST_MEMORY / 2**30:.0f} GB. Bring a shorter piece.")
