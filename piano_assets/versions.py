@@ -27,6 +27,7 @@ CODE_VERSION: dict[str, int] = {
     "lookup": 1,
     "ensemble": 1,
     "champion": 1,
+    "scoring": 1,
     "adaptation": 1,
     "pretraining": 1,
     "evaluation": 4,

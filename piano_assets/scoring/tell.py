@@ -36,6 +36,7 @@ def as_json(scores: Scores) -> dict[str, Any]:
                 "value": round(float(scores.value[k]), _DIGITS),
                 "low": round(float(scores.low[k]), _DIGITS),
                 "high": round(float(scores.high[k]), _DIGITS),
+                "half_width": round(float(champion["half_widths"][k]), _DIGITS),
                 "percentile": round(float(scores.percentile[k]), 1),
                 "moved_by": {
                     aspect: round(float(v), _DIGITS)

@@ -1,0 +1,62 @@
+"""Rows of the tables `recordings` and `recording_scores`, from what was told of a recording."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from piano_assets.schemas import TABLES
+
+
+def recording_row(
+    recording: str, file: str, content_hash: str, at: datetime, told: Mapping[str, Any] | None, reason: str | None
+) -> pd.DataFrame:
+    """One row. told: see `tell.as_json`; None for a recording that was refused, with the reason."""
+    known = told or {}
+    row = {
+        "recording": recording,
+        "file": file,
+        "content_hash": content_hash,
+        "received_at": at,
+        "status": "refused" if told is None else "scored",
+        "reason": reason,
+        "in_domain": bool(known.get("in_domain", False)),
+        "beyond": ", ".join(known.get("beyond", ())) or None,
+        **{name: known.get(name) for name in ("kind", "duration_s", "n_notes", "transcriber")},
+    }
+    columns = TABLES["recordings"].columns
+    return pd.DataFrame([row], columns=list(columns)).astype({"n_notes": "Int32", "duration_s": "Float64"})
+
+
+def score_rows(recording: str, told: Mapping[str, Any] | None) -> pd.DataFrame:
+    """A row for each dimension overall, and for each dimension and window; none for a recording that was refused."""
+    if told is None:
+        return TABLES["recording_scores"].empty()
+    champion = {"champion": told["champion"]["champion"], "part_key": told["champion"]["part_key"]}
+    rows = [
+        {
+            "window_start_s": np.nan,
+            "dimension": s["dimension"],
+            "value": s["value"],
+            "ci_low": s["low"],
+            "ci_high": s["high"],
+            "percentile": s["percentile"],
+        }
+        for s in told["scores"]
+    ]
+    half = {s["dimension"]: s["half_width"] for s in told["scores"]}
+    rows += [
+        {
+            "window_start_s": window["start_s"],
+            "dimension": dimension,
+            "value": value,
+            "ci_low": max(0.0, value - half[dimension]),
+            "ci_high": min(1.0, value + half[dimension]),
+            "percentile": np.nan,
+        }
+        for window in told["windows"]
+        for dimension, value in window["scores"].items()
+    ]
+    return pd.DataFrame(rows).assign(recording=recording, **champion)
