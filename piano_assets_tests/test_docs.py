@@ -1,18 +1,26 @@
 """Documents tell the truth: every query and Python block runs, every command exists, the tables are those declared."""
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
+import soundfile
+from click.testing import CliRunner
 
 from piano_assets.cli import main
+from piano_assets.corpus.midi import read_midi
+from piano_assets.corpus.rendering.modal import render_modal
 from piano_assets.report.tables_doc import BEGIN, END, tables_section, with_tables
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Store
 from piano_assets.store.warehouse import VIEWS, query
 from piano_assets_tests.report.small_tables import small_snapshot
+from piano_assets_tests.scoring.conftest import champion_root, midi_files
+
+__all__ = ["champion_root", "midi_files"]
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if p.is_file()]
@@ -53,10 +61,13 @@ def of(*languages: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A project folder whose `data/percepiano` holds a small snapshot."""
+def folder(tmp_path_factory, champion_root, midi_files) -> Path:
+    """A project folder whose `data/percepiano` holds a small snapshot and champions, with recordings to score."""
     root = tmp_path_factory.mktemp("project")
     small_snapshot(root / "data" / "percepiano")
+    shutil.copytree(champion_root / "champions", root / "data" / "percepiano" / "champions")
+    shutil.copyfile(midi_files[0], root / "mine.mid")
+    soundfile.write(root / "take2.flac", render_modal(read_midi(midi_files[1])), 22050)
     return root
 
 
@@ -73,6 +84,23 @@ def test_every_python_block_runs(block, folder, monkeypatch):
     monkeypatch.delenv("PIANO_DATA", raising=False)
     monkeypatch.delenv("PIANO_CORPUS", raising=False)
     exec(compile(block.text, block.name, "exec"), {"__name__": "__main__"})
+
+
+def test_the_readme_scores_recordings(folder, monkeypatch):
+    """The section on one's own playing, as somebody would type it: each `piano score` of it runs."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## Score your own playing")[1].split("\n## ")[0]
+    assert readme.index("## Score your own playing") < readme.index("## Leaderboard")
+    lines = [line.split("#")[0].split() for line in section.splitlines() if line.startswith("piano score")]
+    assert len(lines) == 2
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("PIANO_DATA", raising=False)
+    monkeypatch.delenv("PIANO_CORPUS", raising=False)
+    for words in lines:
+        done = CliRunner().invoke(main, words[1:])
+        assert done.exit_code == 0, done.output
+        assert done.output.count("fast paced") == sum(word.endswith((".mid", ".flac")) for word in words)
+    assert (folder / "mine.mid.html").is_file()
 
 
 @of("toml")

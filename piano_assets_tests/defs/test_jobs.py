@@ -34,7 +34,17 @@ def test_definitions_load_light_and_fast():
 def test_every_asset_says_what_it_is():
     for spec in build_defs().resolve_all_asset_specs():
         assert spec.description, spec.key
-        groups = ("corpus", "features", "transcription", "training", "ensembles", "champion", "adaptation", "results")
+        groups = (
+            "corpus",
+            "features",
+            "transcription",
+            "training",
+            "ensembles",
+            "champion",
+            "scoring",
+            "adaptation",
+            "results",
+        )
         groups += ("robustness", "diagnostics")
         assert spec.group_name in groups, spec.key
         assert spec.owners, spec.key
