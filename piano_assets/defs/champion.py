@@ -7,6 +7,7 @@ import pandas as pd
 
 from piano_assets.defs.corpus import key
 from piano_assets.defs.data import PianoData, progress, result, spec
+from piano_assets.defs.ensembles import predictions_of
 from piano_assets.defs.features import TABULAR
 from piano_assets.defs.planner import known
 from piano_assets.ensembles.procedures import PREFIX, Procedure
@@ -54,6 +55,18 @@ def _scores(rows: pd.DataFrame) -> list[tuple[str, float, float, float]]:
     return [(str(m), float(v), float(low), float(high)) for m, v, low, high in rows[columns].itertuples(index=False)]
 
 
+def coverage(store: Store, holder: str, procedure: Procedure) -> dict[str, float] | None:
+    """Share of labels that intervals held in nested folds, overall and by dimension; None where nobody looked."""
+    if store.part("predictions", f"procedures/{holder}") is None:
+        return None
+    from piano_assets.ensembles.coverage import nested_coverage, shares
+
+    parts = predictions_of(store, procedure.candidates, f"{PREFIX}{holder}")
+    rows = {c: pd.concat([read_part(p).to_pandas() for p in of]) for c, of in parts.items()}
+    rule = known(store).trials[procedure.candidates[0]].label_rule
+    return shares(nested_coverage(holder, procedure.rule, rows, store.read("labels", rule)))
+
+
 @dg.multi_asset(
     specs=[spec(TABLE, group=GROUP, deps=["labels", "splits", "ratings", *TABULAR, "tests", "evaluation_ledger"])],
     partitions_def=CHAMPIONS,
@@ -79,7 +92,8 @@ def champions(context: dg.AssetExecutionContext, piano: PianoData):
         record |= {"fitted_at": at.isoformat(), "rule": procedure.rule}
         save_champion(folder, fitted, store.read("clips", "all"), record)
         part = store.write(TABLE, champion_table(name, fitted, wanted, commit, at), key=wanted, name=name)
-    retell(folder, nested=nested_score(store, holder))  # which a later look may have changed
+    # Looks may have come since it was fitted.
+    retell(folder, nested=nested_score(store, holder), coverage=coverage(store, holder, procedure))
     promote(folder.parent, wanted)
     yield result(part, made, procedure=holder, folder=dg.MetadataValue.path(str(folder)))
 

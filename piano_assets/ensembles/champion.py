@@ -16,6 +16,7 @@ import pandas as pd
 from piano_assets.catalogue.trial import Trial
 from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.ensembles.combine import EnsembleError
+from piano_assets.ensembles.coverage import LEVEL, half_widths
 from piano_assets.ensembles.procedures import PREFIX, Procedure
 from piano_assets.ensembles.weights import WEIGHTS
 from piano_assets.metrics.regression import pearson
@@ -28,8 +29,6 @@ from piano_assets.training.nested import alone
 
 SEED, REPEAT, ALL = 0, 0, 999
 """Seed of the members; repeat of the split on whose folds they search; number of the fit on all clips."""
-LEVEL = 0.9
-"""Share of labels that the intervals promise to hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +57,11 @@ class Champion:
     target: np.ndarray
     features: np.ndarray
     feature_names: tuple[str, ...]
+
+    @property
+    def residual(self) -> np.ndarray:
+        """(n, 19) out-of-fold scores less labels."""
+        return self.out_of_fold - self.target
 
 
 def fit_champion(
@@ -133,22 +137,11 @@ def _mean_r(pred: np.ndarray, data: TrialData, labelled: np.ndarray) -> float:
     return float(np.mean([mean_r(pred[of], data.targets[of]) for of in rows]))
 
 
-def half_widths(champion: Champion, level: float = LEVEL) -> np.ndarray:
-    """(19,) half widths of intervals that hold labels of unheard clips with probability `level`.
-
-    The quantile of absolute out-of-fold residuals, with the correction for a finite sample (cross-conformal: Vovk 2015,
-    Annals of Mathematics and Artificial Intelligence 74:9).
-    """
-    residual = np.sort(np.abs(champion.out_of_fold - champion.target), axis=0)
-    n = len(residual)
-    return residual[min(n - 1, int(np.ceil(level * (n + 1))) - 1)]
-
-
 def champion_table(name: str, champion: Champion, part_key: str, git_commit: str | None, at: Any) -> pd.DataFrame:
     """Rows of the table `champions`: a dimension each."""
     from piano_assets.dimensions import NAMES
 
-    width = half_widths(champion)
+    width = half_widths(champion.residual)
     r = pearson(champion.out_of_fold, champion.target)
     return pd.DataFrame(
         {

@@ -15,7 +15,8 @@ import pandas as pd
 
 from piano_assets.catalogue.trial import as_dict
 from piano_assets.dimensions import N_DIMENSIONS
-from piano_assets.ensembles.champion import LEVEL, Champion, half_widths
+from piano_assets.ensembles.champion import Champion
+from piano_assets.ensembles.coverage import LEVEL, half_widths
 from piano_assets.store.checkpoints import RECORD, load_checkpoint, read_record, replaced, write_model
 from piano_assets.store.parts import checked_name, file_sha256, write_file
 
@@ -107,7 +108,7 @@ def save_champion(folder: Path, champion: Champion, clips: pd.DataFrame, record:
             "procedure": champion.procedure,
             "n_clips": len(champion.clips),
             "level": LEVEL,
-            "half_widths": half_widths(champion).tolist(),
+            "half_widths": half_widths(champion.residual).tolist(),
             "members": members,
             "reference_sha256": file_sha256(temporary / REFERENCE),
         }

@@ -26,7 +26,8 @@ def as_json(scores: Scores) -> dict[str, Any]:
         "beyond": list(scores.beyond),
         "warnings": warnings(scores),
         "champion": {
-            name: champion.get(name) for name in ("champion", "procedure", "hears", "part_key", "level", "nested")
+            name: champion.get(name)
+            for name in ("champion", "procedure", "hears", "part_key", "level", "nested", "coverage")
         },
         "scores": [
             {
@@ -100,6 +101,9 @@ def about_champion(scores: Scores) -> str:
             parts.append(f"{name} {s['value']:.3f} [{s['ci_low']:.3f}, {s['ci_high']:.3f}]")
     if nested:
         parts.append("by nested cross-validation over music that was not learnt from (split `nested`)")
+    if champion.get("coverage"):
+        held = 100 * champion["coverage"]["mean"]
+        parts.append(f"whose labels its {100 * champion['level']:.0f} % intervals held in {held:.1f} % of cases")
     return ", ".join(parts)
 
 
