@@ -14,8 +14,10 @@ from piano_assets.ensembles.titles import TITLES
 @click.option(
     "--nested", type=click.IntRange(0, 5), default=0, help="Repeats of nested cross-validation to score it by."
 )
+@click.option("--rollback", is_flag=True, help="Let the champion before score, and hold the title for it.")
+@click.option("--release", is_flag=True, help="End a rollback: whom the rule names takes the title again.")
 @click.option("--reason", default="the score of the champion's procedure", help="Of the look, for the ledger.")
-def champion(title: str, nested: int, reason: str) -> None:
+def champion(title: str, nested: int, rollback: bool, release: bool, reason: str) -> None:
     """Fit the champion of TITLE on all clips, from the raw files: corpus, sound, features, champion.
 
     With --nested its procedure is scored as well, which trains each candidate on the inner folds of so many repeats
@@ -25,10 +27,19 @@ def champion(title: str, nested: int, reason: str) -> None:
     from piano_assets.defs.champion import holder_of
     from piano_assets.defs.data import PianoData
     from piano_assets.defs.quickstart import StageFailed, materializer
-    from piano_assets.ensembles.champion_files import current_champion
+    from piano_assets.ensembles import champion_files
     from piano_assets.store.parts import read_part
 
     started, store = time.perf_counter(), store_of()
+    home = champion_files.champion_home(store.root, title)
+    if rollback:
+        try:
+            console.print(f"{title}: {champion_files.roll_back(home)} scores, and holds the title until --release")
+        except champion_files.NoChampion as error:
+            raise click.ClickException(str(error)) from error
+        return
+    if release:
+        champion_files.release(home)
     holder, procedure = holder_of(store, TITLES[title])
 
     def tasks() -> list[planner.Task]:
@@ -52,7 +63,7 @@ def champion(title: str, nested: int, reason: str) -> None:
         f"[green]{title}[/]: procedure {holder} on {table['n_clips'].iloc[0]} clips, mean inner r "
         f"{table['inner_r'].mean():.3f}, intervals of +- {table['half_width'].mean():.3f} on average"
     )
-    console.print(f"{current_champion(store.root, title)}, {time.perf_counter() - started:.0f} s")
+    console.print(f"{champion_files.current_champion(store.root, title)}, {time.perf_counter() - started:.0f} s")
 
 
 COMMANDS = (champion,)

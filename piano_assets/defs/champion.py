@@ -94,7 +94,8 @@ def champions(context: dg.AssetExecutionContext, piano: PianoData):
         part = store.write(TABLE, champion_table(name, fitted, wanted, commit, at), key=wanted, name=name)
     # Looks may have come since it was fitted.
     retell(folder, nested=nested_score(store, holder), coverage=coverage(store, holder, procedure))
-    promote(folder.parent, wanted)
+    if not promote(folder.parent, wanted):
+        context.log.warning(f"a rollback holds {name}: {wanted} is fitted, and scores after `piano champion --release`")
     yield result(part, made, procedure=holder, folder=dg.MetadataValue.path(str(folder)))
 
 

@@ -142,8 +142,7 @@ def load_champion(folder: Path) -> Holder:
 
 def current_key(home: Path) -> str | None:
     """Part key of the champion that scores recordings; None where nobody holds the title."""
-    path = home / CURRENT
-    return str(json.loads(path.read_text())["part_key"]) if path.is_file() else None
+    return _current(home).get("part_key")
 
 
 def current_champion(root: Path, title: str) -> Path:
@@ -159,13 +158,48 @@ def current_champion(root: Path, title: str) -> Path:
     return home / key
 
 
-def promote(home: Path, part_key: str) -> None:
-    """Let a champion that stands score recordings from now on; who did before stays named, latest first."""
-    before = json.loads((home / CURRENT).read_text()) if (home / CURRENT).is_file() else None
-    if before is not None and before["part_key"] == part_key:
-        return
-    earlier = [] if before is None else [before["part_key"], *(k for k in before["before"] if k != part_key)]
-    write_file(home / CURRENT, _json({"part_key": part_key, "before": earlier}))
+def promote(home: Path, part_key: str) -> bool:
+    """Let a champion that stands score recordings from now on, unless a rollback holds the title; says whether it does.
+
+    Who scored before stays named, latest first.
+    """
+    now = _current(home)
+    if now.get("held"):
+        return now["part_key"] == part_key
+    if now.get("part_key") != part_key:
+        _put(home, part_key, [now["part_key"], *now["before"]] if now else [], held=False)
+    return True
+
+
+def roll_back(home: Path) -> str:
+    """Let the champion before the present one score, and hold the title for it; returns its part key.
+
+    Raises:
+        NoChampion: there was none before.
+    """
+    now = _current(home)
+    standing = [key for key in now.get("before", []) if (home / key / RECORD).is_file()]
+    if not standing:
+        raise NoChampion(f"{home}: nobody held the title before {now.get('part_key', 'anybody')}")
+    _put(home, standing[0], [now["part_key"], *now["before"]], held=True)
+    return str(standing[0])
+
+
+def release(home: Path) -> None:
+    """Let the next champion that is fitted take the title again."""
+    now = _current(home)
+    if now.get("held"):
+        _put(home, now["part_key"], now["before"], held=False)
+
+
+def _current(home: Path) -> dict[str, Any]:
+    path = home / CURRENT
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _put(home: Path, part_key: str, before: list[str], held: bool) -> None:
+    earlier = list(dict.fromkeys(key for key in before if key != part_key))
+    write_file(home / CURRENT, _json({"part_key": part_key, "before": earlier, "held": held}))
 
 
 def retell(folder: Path, **said: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Champions: by which rule, fitted how, how sure, and kept whole."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,12 @@ from piano_assets.ensembles.champion_files import (
     NoChampion,
     champion_home,
     current_champion,
+    current_key,
     load_champion,
     promote,
+    release,
     retell,
+    roll_back,
     save_champion,
 )
 from piano_assets.ensembles.combine import EnsembleError
@@ -162,3 +166,21 @@ def test_one_champion_of_a_title_scores_and_the_others_stay(fitted, tmp_path):
     promote(home, "abc")
     assert current_champion(tmp_path, "aligned") == home / "abc"
     assert load_champion(home / "def").record["part_key"] == "def"
+
+
+def test_a_rollback_holds_the_title_until_it_is_released(fitted, tmp_path):
+    home = champion_home(tmp_path, "aligned")
+    for key in ("k1", "k2", "k3"):
+        save_champion(home / key, fitted, CLIPS, {"champion": "aligned", "part_key": key})
+    assert promote(home, "k1")
+    with pytest.raises(NoChampion, match="nobody held the title before k1"):
+        roll_back(home)
+    assert promote(home, "k2")
+    assert roll_back(home) == "k1"
+    assert not promote(home, "k3")
+    assert current_key(home) == "k1"
+    release(home)
+    assert promote(home, "k3")
+    assert json.loads((home / "current.json").read_text()) == {"part_key": "k3", "before": ["k1", "k2"], "held": False}
+    shutil.rmtree(home / "k1")  # a champion that is gone cannot score
+    assert roll_back(home) == "k2"
