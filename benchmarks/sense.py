@@ -82,8 +82,13 @@ def _unheard(members: dict[str, Fitted], weights: Any, clip: str, x: np.ndarray)
         mine = weights[
             (weights["member"] == config) & (weights["fold"] == fold.fold) & (weights["repeat"] == of.repeat)
         ]
-        by_dimension = mine.set_index("dimension")["weight"].reindex(list(NAMES)).to_numpy(float)
-        total += by_dimension * np.asarray(fold.regressor.predict(x))
+        # A weight that all dimensions share stands under `mean`.
+        of_dimension = mine.set_index("dimension")["weight"]
+        shared = of_dimension.get("mean", np.nan)
+        weight = of_dimension.reindex(list(NAMES)).fillna(shared).to_numpy(float)
+        if not np.isfinite(weight).all():
+            raise ValueError(f"{config}, fold {fold.fold}: the procedure has no weight for every dimension")
+        total += weight * np.asarray(fold.regressor.predict(x))
     return total
 
 

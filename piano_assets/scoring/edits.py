@@ -24,10 +24,30 @@ def louder(performance: Performance, step: int) -> Performance:
     return replace(performance, velocity=raised)
 
 
-def more_pedal(performance: Performance, step: int) -> Performance:
+def deeper_pedal(performance: Performance, step: int) -> Performance:
+    """The sustain pedal is 0, 1/5, ..., 4/5 of the way nearer to the floor, wherever it is."""
+    if not step:
+        return performance
+    sustain = performance.controller == SUSTAIN
+    time, value, controller = performance.control_time_s, performance.control_value, performance.controller
+    if not (sustain & (time == 0)).any():  # up, and nobody says so
+        time, value = np.concatenate([[0.0], time]), np.concatenate([np.zeros(1, value.dtype), value])
+        controller = np.concatenate([np.full(1, SUSTAIN, controller.dtype), controller])
+        sustain = controller == SUSTAIN
+    deeper = np.rint(value + (_DOWN - value) * step / STEPS).astype(value.dtype)
+    return replace(
+        performance,
+        control_time_s=time,
+        controller=controller,
+        control_value=np.where(sustain, deeper, value),
+    )
+
+
+def earlier_pedal(performance: Performance, step: int) -> Performance:
     """The sustain pedal goes down earlier: of each moment with it up, the last 0, 1/5, ..., 4/5 have it down.
 
-    A half-pressed pedal (below 64) counts as up, and is pressed as far.
+    A half-pressed pedal (below 64) counts as up. Where somebody plays with half pedal throughout, this makes one late
+    press of many movements.
     """
     if not step:
         return performance
@@ -68,7 +88,8 @@ def _stretches(edges: np.ndarray, held: np.ndarray) -> list[tuple[float, float]]
 
 EDITS: dict[str, tuple[Callable[[Performance, int], Performance], str]] = {
     "slower": (slower, "tempo_fast_slow"),
-    "more_pedal": (more_pedal, "pedal_sparse_saturated"),
+    "deeper_pedal": (deeper_pedal, "pedal_sparse_saturated"),
+    "earlier_pedal": (earlier_pedal, "pedal_sparse_saturated"),
     "louder": (louder, "timbre_soft_loud"),
 }
 """Edit -> (performance, step) -> performance, and the dimension that must rise with it."""

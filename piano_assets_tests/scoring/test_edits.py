@@ -5,7 +5,7 @@ import pytest
 
 from piano_assets.corpus.performance import SOFT, SUSTAIN
 from piano_assets.dimensions import NAMES
-from piano_assets.scoring.edits import EDITS, STEPS, louder, more_pedal, slower
+from piano_assets.scoring.edits import EDITS, STEPS, deeper_pedal, earlier_pedal, louder, slower
 from piano_assets_tests.features.notes import line, performance
 
 NOTES = line([60, 62, 64, 65, 67, 69, 71, 72, 74, 76], ioi=1.0, duration=1.0, velocity=[50, 126, *[60] * 8])
@@ -38,15 +38,23 @@ def test_the_pedal_goes_down_in_the_last_part_of_each_moment_with_it_up():
     played = performance(NOTES, MOVES)
     assert share_down(played) == pytest.approx(0.3)
     for step in range(STEPS):
-        edited = more_pedal(played, step)
+        edited = earlier_pedal(played, step)
         assert share_down(edited) == pytest.approx(0.3 + 0.7 * step / STEPS)
         assert edited.pedal(SOFT)[1].tolist() == [127]
         assert np.all(np.diff(edited.control_time_s) >= 0)
-    moves = list(zip(*(x.tolist() for x in more_pedal(played, 1).pedal()), strict=True))
+    moves = list(zip(*(x.tolist() for x in earlier_pedal(played, 1).pedal()), strict=True))
     assert moves == [(0.0, 0), (pytest.approx(1.6), 127), (2.0, 127), (5.0, 20), (pytest.approx(9.0), 127)]
 
 
 def test_without_a_pedal_it_comes_at_the_end():
-    assert [share_down(more_pedal(performance(NOTES), step)) for step in range(STEPS)] == pytest.approx(
+    assert [share_down(earlier_pedal(performance(NOTES), step)) for step in range(STEPS)] == pytest.approx(
         [0, 0.2, 0.4, 0.6, 0.8]
     )
+
+
+def test_the_foot_is_lower_wherever_it_is():
+    edited = deeper_pedal(performance(NOTES, MOVES), 2)
+    assert edited.pedal()[1].tolist() == [51, 127, 63]
+    assert edited.pedal(SOFT)[1].tolist() == [127]
+    assert list(zip(*(x.tolist() for x in deeper_pedal(performance(NOTES), 4).pedal()), strict=True)) == [(0.0, 102)]
+    assert deeper_pedal(performance(NOTES, MOVES[2:]), 1).pedal()[1].tolist() == [25, 127, 41]
