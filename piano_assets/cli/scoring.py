@@ -79,6 +79,48 @@ def _table(scores: "Scores") -> Table:
 
 
 @click.command()
+@click.argument("first", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("second", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--transcribe/--no-transcribe", default=None, help="Notes of sound (default: if the extra is there).")
+def compare(first: Path, second: Path, transcribe: bool | None) -> None:
+    """Say how differently listeners would rate two recordings of the same piece, FIRST and SECOND."""
+    from piano_assets.dimensions import DIMENSIONS
+    from piano_assets.ensembles.champion_files import NoChampion, current_champion
+    from piano_assets.scoring.api import score_file, scorer_in, title_for
+    from piano_assets.scoring.compare import CompareError
+    from piano_assets.scoring.compare import compare as set_side_by_side
+    from piano_assets.scoring.recordings import RecordingError
+    from piano_assets.scoring.tell import about_champion, warnings
+
+    root = store_of().root
+    try:
+        with console.status("") as status:
+            a, b = (score_file(path, root, transcribe, status.update) for path in (first, second))
+        found = set_side_by_side(a, b, scorer_in(current_champion(root, title_for(a.recording))).holder)
+    except (RecordingError, NoChampion, CompareError) as error:
+        raise click.ClickException(str(error)) from error
+    for scores in (a, b):
+        for warning in warnings(scores):
+            console.print(f"[yellow]{scores.recording.name}: {warning}[/]", highlight=False)
+    if found.same_piece is False:
+        console.print(f"[yellow]Only {100 * (found.matched or 0):.0f} % of the notes match: is it the same piece?[/]")
+    table = Table(title=f"{second.name} less {first.name}")
+    for name in ("from", "to"):
+        table.add_column(name)
+    for name in (first.name, second.name, "difference", "90 %"):
+        table.add_column(name, justify="right")
+    table.add_column("mostly by")
+    for k, of in enumerate(DIMENSIONS):
+        aspect = int(np.abs(found.moved[:, k]).argmax())
+        interval = f"{found.low[k]:+.2f} .. {found.high[k]:+.2f}"
+        mostly = f"{a.aspects[aspect]} {found.moved[aspect, k]:+.2f}"
+        cells = f"{a.value[k]:.2f}", f"{b.value[k]:.2f}", f"{found.value[k]:+.2f}", interval, mostly
+        table.add_row(of.low, of.high, *cells, style="bold" if found.told_apart[k] else "")
+    console.print(table)
+    console.print(f"[dim]bold: the interval leaves out 0. {about_champion(a)}[/]", highlight=False)
+
+
+@click.command()
 @click.option("--port", default=8765, show_default=True, help="Of 127.0.0.1.")
 @click.option(
     "--minutes", default=20.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="A file may take."
@@ -102,4 +144,4 @@ def page(port: int, minutes: float, transcribe: bool | None) -> None:
         uvicorn.run(app(jobs), host="127.0.0.1", port=port, log_level="warning")
 
 
-COMMANDS = (score, page)
+COMMANDS = (score, compare, page)

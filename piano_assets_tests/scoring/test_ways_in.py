@@ -99,3 +99,13 @@ def test_a_champion_that_was_replaced_is_not_remembered(midi_files, champion_roo
     (home / "k2" / "record.json").write_text(json.dumps(record))
     (home / "current.json").write_text(json.dumps({"part_key": "k2", "before": ["k1"]}))
     assert (before, score_file(midi_files[0], root).champion["part_key"]) == ("k1", "k2")
+
+
+def test_two_recordings_are_set_side_by_side(champion_root, midi_files, monkeypatch):
+    monkeypatch.setenv("PIANO_DATA", str(champion_root.parent))
+    monkeypatch.setenv("PIANO_CORPUS", "synthetic")
+    done = CliRunner().invoke(main, ["compare", str(midi_files[0]), str(midi_files[1])])
+    assert done.exit_code == 0, done.output
+    scores = [score_file(path, champion_root) for path in midi_files[:2]]
+    assert f"{scores[1].value[0] - scores[0].value[0]:+.2f}" in done.output
+    assert done.output.count(" .. ") == 19
