@@ -8,17 +8,19 @@ did before.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from piano_assets.catalogue.trial import as_dict
 from piano_assets.dimensions import N_DIMENSIONS
-from piano_assets.ensembles.champion import Champion
 from piano_assets.ensembles.coverage import LEVEL, half_widths
 from piano_assets.store.checkpoints import RECORD, load_checkpoint, read_record, replaced, write_model
 from piano_assets.store.parts import checked_name, file_sha256, write_file
+
+if TYPE_CHECKING:  # nobody who reads a champion needs what fits one
+    from piano_assets.ensembles.champion import Champion
 
 CURRENT, REFERENCE = "current.json", "reference.npz"
 
@@ -74,7 +76,7 @@ def champion_home(root: Path, title: str) -> Path:
     return root / "champions" / checked_name(title)
 
 
-def save_champion(folder: Path, champion: Champion, clips: pd.DataFrame, record: dict[str, Any]) -> None:
+def save_champion(folder: Path, champion: "Champion", clips: pd.DataFrame, record: dict[str, Any]) -> None:
     """Write a champion, in place of what is there.
 
     Args:

@@ -7,7 +7,6 @@ sec. 1.2.5), but by one formula in place of an optimisation with as many paramet
 """
 
 import functools
-import math
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -83,10 +82,8 @@ def weighted_distances(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.
     """
     found = np.empty((len(weights), len(a), len(b)), np.float32)
     products = np.ascontiguousarray(weights.T, np.float32)
-    side = max(1, math.isqrt(_BLOCK // a.shape[1]))  # of square blocks: the fewest rows for so many differences
-    for i in range(0, len(a), side):
-        for j in range(0, len(b), side):
-            block = np.abs(a[i : i + side, None] - b[None, j : j + side])
-            sums = (block.reshape(-1, a.shape[1]) @ products).reshape(*block.shape[:2], -1)
-            found[:, i : i + side, j : j + side] = np.moveaxis(sums, 2, 0)
+    rows = max(1, _BLOCK // a.shape[1])
+    for i, clip in enumerate(a):  # one by one, so that a clip's distances do not depend on who else is asked for
+        for j in range(0, len(b), rows):
+            found[:, i, j : j + rows] = (np.abs(clip - b[j : j + rows]) @ products).T
     return found

@@ -24,7 +24,7 @@ def test_a_target_that_nothing_goes_with_weighs_all_alike():
 def test_distances_are_scipys(monkeypatch):
     rng = np.random.default_rng(2)
     a, b, w = rng.normal(size=(7, 5)), rng.normal(size=(9, 5)), rng.random((3, 5))
-    monkeypatch.setattr("piano_assets.models.relevance._BLOCK", 4 * 5)  # blocks of 2 x 2, the last ones short
+    monkeypatch.setattr("piano_assets.models.relevance._BLOCK", 4 * 5)  # blocks of 4 clips, the last one short
     found = weighted_distances(*(v.astype(np.float32) for v in (a, b, w)))
     want = np.stack([cdist(a, b, "cityblock", w=row) for row in w])
     np.testing.assert_allclose(found, want, rtol=1e-5)  # single precision
