@@ -18,7 +18,7 @@ from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.ensembles.combine import EnsembleError
 from piano_assets.ensembles.coverage import LEVEL, half_widths
 from piano_assets.ensembles.procedures import PREFIX, Procedure
-from piano_assets.ensembles.weights import WEIGHTS
+from piano_assets.ensembles.weights import WEIGHTS, by_dimension
 from piano_assets.metrics.regression import pearson
 from piano_assets.store.parts import Store
 from piano_assets.training.data import TrialData, load
@@ -106,8 +106,7 @@ def fit_champion(
         step()
     first = loaded[procedure.candidates[0]]
     target = first.targets[first.labelled]
-    weights = WEIGHTS[procedure.rule](np.stack(seen), target)
-    weights = weights if weights.ndim == 2 else np.repeat(weights[:, None], N_DIMENSIONS, axis=1)
+    weights = by_dimension(WEIGHTS[procedure.rule](np.stack(seen), target))
     members = tuple(
         Member(c, trials[c], chosen[c], weight, models[c])
         for c, weight in zip(procedure.candidates, weights, strict=True)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from piano_assets.dimensions import N_DIMENSIONS, NAMES
+from piano_assets.dimensions import NAMES
 from piano_assets.ensembles.inner import folds_of
-from piano_assets.ensembles.weights import WEIGHTS
+from piano_assets.ensembles.weights import WEIGHTS, by_dimension
 
 LEVEL = 0.9
 """Share of labels that the intervals promise to hold."""
@@ -43,8 +43,7 @@ def nested_coverage(
     found = []
     for fold in folds:
         seen = np.stack(list(fold.seen.values()))
-        weight = WEIGHTS[rule](seen, fold.target)
-        full = np.broadcast_to(weight if weight.ndim == 2 else weight[:, None], (len(seen), N_DIMENSIONS))
+        full = by_dimension(WEIGHTS[rule](seen, fold.target))
         width = half_widths((full[:, None] * seen).sum(0) - fold.target, level)
         tested = next(iter(fold.tested.values())).index.intersection(target.index)
         said = sum(

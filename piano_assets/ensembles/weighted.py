@@ -8,7 +8,7 @@ import pandas as pd
 from piano_assets.dimensions import NAMES
 from piano_assets.ensembles.combine import EnsembleError, stands_on
 from piano_assets.ensembles.inner import Fold, folds_of, long
-from piano_assets.ensembles.weights import WEIGHTS
+from piano_assets.ensembles.weights import WEIGHTS, by_dimension
 from piano_assets.schemas import TABLES
 
 
@@ -46,7 +46,7 @@ def weighted_members(
 
 def _combined(fold: Fold, weight: np.ndarray) -> pd.DataFrame:
     tested = np.stack([wide.to_numpy(np.float64) for wide in fold.tested.values()])  # (m, n, 19)
-    full = np.broadcast_to(weight if weight.ndim == 2 else weight[:, None], (len(tested), len(NAMES)))
+    full = by_dimension(weight)
     several = (full > 0).sum(0) > 1
     share = np.where(several, full, 1.0)
     share = share / share.sum(0)

@@ -8,12 +8,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.metrics.regression import pearson
 
 PICKS = 25
 """Picks of greedy selection; Caruana et al. see little gain beyond a few dozen."""
 
 Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def by_dimension(weights: np.ndarray) -> np.ndarray:
+    """(m, 19) weights, also where dimensions share them (m,)."""
+    return weights if weights.ndim == 2 else np.repeat(weights[:, None], N_DIMENSIONS, axis=1)
 
 
 def stacking(seen: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -81,8 +81,7 @@ class Scores:
     @property
     def weights(self) -> np.ndarray:
         """(n_windows,) how much each window counts: its share of the music's time."""
-        seconds = np.array([w.end_s - w.start_s for w in self.windows])
-        return seconds / seconds.sum()
+        return _shares_of_time(self.windows)
 
 
 def scorer_of(folder: Path) -> Scorer:
@@ -119,8 +118,7 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
         differing = sorted(set(names) ^ set(holder.feature_names))
         raise ValueError(f"features differ from those that the champion learnt from: {differing[:5]}")
     by_window = np.clip(holder.predict(x), 0, 1)
-    seconds = np.array([w.end_s - w.start_s for w in windows])
-    weights = seconds / seconds.sum()
+    weights = _shares_of_time(windows)
     value = weights @ by_window
     groups = _columns_by_aspect(names, scorer.aspects)
     moved = np.tensordot(weights, np.stack([shapley(holder.predict, row, scorer.reference, groups) for row in x]), 1)
@@ -145,6 +143,11 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
         share_nearer=scorer.domain.share_nearer(x),
         heard=scorer.heard,
     )
+
+
+def _shares_of_time(windows: tuple[Window, ...]) -> np.ndarray:
+    seconds = np.array([w.end_s - w.start_s for w in windows])
+    return seconds / seconds.sum()
 
 
 def _columns_by_aspect(names: tuple[str, ...], aspects: tuple[str, ...]) -> list[np.ndarray]:
