@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: run test smoke ui check calibrate-statistics bench chaos clean install
+.PHONY: run test test-slow smoke ui check calibrate-statistics bench chaos clean install
 
 run: install  ## everything once, then the leaderboard
 	$(BIN)/piano run
@@ -17,11 +17,15 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; assert (3, 11) <= v < (3, 13), f"PYTHON must be 3.11 or 3.12, is {v}"'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -c 'from piano_assets.features.traditional import compile_once; compile_once()'  # once, not at first use
 	@touch $(READY)
 	@echo "installed in $$(( $$(date +%s) - $$(cat .install-started) )) s"; rm -f .install-started
 
-test: install  ## the whole suite, under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: install  ## the suite, under 10 minutes on 2 cores
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
+
+test-slow: install  ## what takes minutes by itself: a cluster that loses a node, training elsewhere and back
+	$(BIN)/python -m pytest -m slow
 
 smoke: install  ## every config, two epochs on eight clips, on a small synthetic corpus
 	$(BIN)/piano smoke

@@ -18,9 +18,6 @@ from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Store
 from piano_assets.store.warehouse import VIEWS, query
 from piano_assets_tests.report.small_tables import small_snapshot
-from piano_assets_tests.scoring.conftest import champion_root, midi_files
-
-__all__ = ["champion_root", "midi_files"]
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if p.is_file()]

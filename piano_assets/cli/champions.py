@@ -16,8 +16,9 @@ from piano_assets.ensembles.titles import TITLES
 )
 @click.option("--rollback", is_flag=True, help="Let the champion before score, and hold the title for it.")
 @click.option("--release", is_flag=True, help="End a rollback: whom the rule names takes the title again.")
+@click.option("--beside/--alone", default=None, help="Whether the champion before scores beside this one.")
 @click.option("--reason", default="the score of the champion's procedure", help="Of the look, for the ledger.")
-def champion(title: str, nested: int, rollback: bool, release: bool, reason: str) -> None:
+def champion(title: str, nested: int, rollback: bool, release: bool, beside: bool | None, reason: str) -> None:
     """Fit the champion of TITLE on all clips, from the raw files: corpus, sound, features, champion.
 
     With --nested its procedure is scored as well, which trains each candidate on the inner folds of so many repeats
@@ -32,12 +33,18 @@ def champion(title: str, nested: int, rollback: bool, release: bool, reason: str
 
     started, store = time.perf_counter(), store_of()
     home = champion_files.champion_home(store.root, title)
-    if rollback:
-        try:
+    piano = PianoData(root=os.environ.get("PIANO_DATA", "data"), corpus=store.corpus)
+    try:
+        if beside is not None:
+            other = champion_files.set_beside(home, beside)
+            console.print(f"{title}: {other} scores beside it" if other else f"{title}: it scores alone")
+            return
+        if rollback:
             console.print(f"{title}: {champion_files.roll_back(home)} scores, and holds the title until --release")
-        except champion_files.NoChampion as error:
-            raise click.ClickException(str(error)) from error
-        return
+            materializer(instance(), piano)(["reference_scores"], title)
+            return
+    except champion_files.NoChampion as error:
+        raise click.ClickException(str(error)) from error
     if release:
         champion_files.release(home)
     holder, procedure = holder_of(store, TITLES[title])
@@ -47,7 +54,6 @@ def champion(title: str, nested: int, rollback: bool, release: bool, reason: str
 
     for stage in ("corpus", "sound", "features", *(["models"] if nested else [])):
         run_stages(store.corpus, tasks, stage)
-    piano = PianoData(root=os.environ.get("PIANO_DATA", "data"), corpus=store.corpus)
     materialize = materializer(instance(), piano)
     try:
         if nested:
@@ -55,7 +61,7 @@ def champion(title: str, nested: int, rollback: bool, release: bool, reason: str
             for name in TITLES[title].procedures:  # the title may change by their comparison: each is a look
                 materialize(["procedures"], name)
                 materialize(["evaluation_ledger"], name, look)
-        materialize(["champions"], title)
+        materialize(["champions", "reference_scores"], title)
     except StageFailed as error:
         raise click.ClickException(f"{error}. What was published stays; call again to go on.") from error
     table = read_part(store.require("champions", title)).to_pandas()

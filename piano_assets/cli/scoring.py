@@ -23,7 +23,7 @@ def score(files: tuple[Path, ...], as_lines: bool, html: Path | None, transcribe
     """Say how listeners would rate the recordings in FILES (MIDI, or sound), and what in the playing says so."""
     from piano_assets.corpus.transcription.transcriber import TranscriberMissing
     from piano_assets.ensembles.champion_files import NoChampion
-    from piano_assets.scoring.api import score_file
+    from piano_assets.scoring.api import score_beside, score_file
     from piano_assets.scoring.recordings import RecordingError
     from piano_assets.scoring.tell import about_champion, as_json, warnings
 
@@ -32,6 +32,7 @@ def score(files: tuple[Path, ...], as_lines: bool, html: Path | None, transcribe
         try:
             with console.status("") as status:
                 scores = score_file(path, root, transcribe, status.update)
+                beside = score_beside(scores, root)
         except RecordingError as error:
             refused.append(path)
             click.echo(json.dumps({"recording": path.name, "error": str(error)}) if as_lines else f"{error}")
@@ -39,25 +40,26 @@ def score(files: tuple[Path, ...], as_lines: bool, html: Path | None, transcribe
         except (NoChampion, TranscriberMissing) as error:
             raise click.ClickException(str(error)) from error
         if as_lines:
-            click.echo(json.dumps(as_json(scores)))
+            click.echo(json.dumps(as_json(scores, beside)))
         else:
             for warning in warnings(scores):
                 console.print(f"[yellow]{warning}[/]", highlight=False)
-            console.print(_table(scores))
+            console.print(_table(scores, beside))
             console.print(f"[dim]{about_champion(scores)}[/]", highlight=False)
         if html is not None:
             from piano_assets.report.recording import page
 
             html.mkdir(parents=True, exist_ok=True)
-            (html / f"{path.name}.html").write_text(page(scores))
+            (html / f"{path.name}.html").write_text(page(scores, beside))
             if not as_lines:
                 console.print(html / f"{path.name}.html")
     if refused:
         raise SystemExit(1)
 
 
-def _table(scores: "Scores") -> Table:
-    """A row a dimension: poles, score, interval, percentile, and the aspect and its feature that moved it most."""
+def _table(scores: "Scores", beside: "Scores | None") -> Table:
+    """A row a dimension: poles, score, interval, percentile, what a champion beside says, and the aspect and its
+    feature that moved the score most."""
     from piano_assets.dimensions import DIMENSIONS
     from piano_assets.scoring.tell import strongest
 
@@ -65,7 +67,7 @@ def _table(scores: "Scores") -> Table:
     table = Table(title=f"{scores.recording.name}: {scores.recording.duration_s:.0f} s, {windows}")
     for name in ("from", "to"):
         table.add_column(name)
-    for name in ("score", f"{100 * scores.champion['level']:.0f} %", "of 100"):
+    for name in ("score", f"{100 * scores.champion['level']:.0f} %", "of 100", *(["before"] if beside else [])):
         table.add_column(name, justify="right")
     table.add_column("moved most by")
     for k, of in enumerate(DIMENSIONS):
@@ -74,50 +76,61 @@ def _table(scores: "Scores") -> Table:
         features = ", ".join(found["feature"] for found in strongest(scores, k, aspect)[:1])
         interval = f"{scores.low[k]:.2f} - {scores.high[k]:.2f}"
         moved = f"{aspect} {by:+.2f} ({features})" if features else f"{aspect} {by:+.2f}"
-        table.add_row(of.low, of.high, f"{scores.value[k]:.2f}", interval, f"{scores.percentile[k]:.0f}", moved)
+        before = [] if beside is None else [f"{beside.value[k]:.2f}"]
+        cells = f"{scores.value[k]:.2f}", interval, f"{scores.percentile[k]:.0f}", *before, moved
+        table.add_row(of.low, of.high, *cells)
     return table
 
 
 @click.command()
 @click.argument("first", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("second", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page here.")
 @click.option("--transcribe/--no-transcribe", default=None, help="Notes of sound (default: if the extra is there).")
-def compare(first: Path, second: Path, transcribe: bool | None) -> None:
+def compare(first: Path, second: Path, as_object: bool, html: Path | None, transcribe: bool | None) -> None:
     """Say how differently listeners would rate two recordings of the same piece, FIRST and SECOND."""
-    from piano_assets.dimensions import DIMENSIONS
+    from piano_assets.corpus.transcription.transcriber import TranscriberMissing
     from piano_assets.ensembles.champion_files import NoChampion, current_champion
     from piano_assets.scoring.api import score_file, scorer_in, title_for
     from piano_assets.scoring.compare import CompareError
     from piano_assets.scoring.compare import compare as set_side_by_side
     from piano_assets.scoring.recordings import RecordingError
-    from piano_assets.scoring.tell import about_champion, warnings
+    from piano_assets.scoring.tell import about_champion, difference_as_json
 
     root = store_of().root
     try:
         with console.status("") as status:
             a, b = (score_file(path, root, transcribe, status.update) for path in (first, second))
         found = set_side_by_side(a, b, scorer_in(current_champion(root, title_for(a.recording))).holder)
-    except (RecordingError, NoChampion, CompareError) as error:
+    except (RecordingError, NoChampion, CompareError, TranscriberMissing) as error:
         raise click.ClickException(str(error)) from error
-    for scores in (a, b):
-        for warning in warnings(scores):
-            console.print(f"[yellow]{scores.recording.name}: {warning}[/]", highlight=False)
-    if found.same_piece is False:
-        console.print(f"[yellow]Only {100 * (found.matched or 0):.0f} % of the notes match: is it the same piece?[/]")
+    told = difference_as_json(found)
+    if html is not None:
+        from piano_assets.report.comparison import page as page_of
+
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(page_of(found))
+    if as_object:
+        click.echo(json.dumps(told))
+        return
+    for warning in told["warnings"]:
+        console.print(f"[yellow]{warning}[/]", highlight=False)
     table = Table(title=f"{second.name} less {first.name}")
     for name in ("from", "to"):
         table.add_column(name)
-    for name in (first.name, second.name, "difference", "90 %"):
+    for name in (first.name, second.name, "difference", f"{100 * told['level']:.0f} %"):
         table.add_column(name, justify="right")
     table.add_column("mostly by")
-    for k, of in enumerate(DIMENSIONS):
-        aspect = int(np.abs(found.moved[:, k]).argmax())
-        interval = f"{found.low[k]:+.2f} .. {found.high[k]:+.2f}"
-        mostly = f"{a.aspects[aspect]} {found.moved[aspect, k]:+.2f}"
-        cells = f"{a.value[k]:.2f}", f"{b.value[k]:.2f}", f"{found.value[k]:+.2f}", interval, mostly
-        table.add_row(of.low, of.high, *cells, style="bold" if found.told_apart[k] else "")
+    for of in told["differences"]:
+        interval = f"{of['low']:+.2f} .. {of['high']:+.2f}"
+        mostly = f"{of['mostly_by']} {of['moved_by'][of['mostly_by']]:+.2f}"
+        cells = f"{of['first']:.2f}", f"{of['second']:.2f}", f"{of['value']:+.2f}", interval, mostly
+        table.add_row(of["low_pole"], of["high_pole"], *cells, style="bold" if of["told_apart"] else "")
     console.print(table)
     console.print(f"[dim]bold: the interval leaves out 0. {about_champion(a)}[/]", highlight=False)
+    if html is not None:
+        console.print(html)
 
 
 @click.command()

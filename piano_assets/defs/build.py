@@ -39,7 +39,7 @@ def build_defs(resources: dict[str, Any] | None = None) -> dg.Definitions:
                 *publishing.ASSETS,
             ),
         ],
-        asset_checks=checks.CHECKS,
+        asset_checks=[*checks.CHECKS, *champion.CHECKS, *inbox.CHECKS],
         jobs=[*training.JOBS, *jobs.JOBS, *inbox.JOBS],
         schedules=jobs.SCHEDULES,
         sensors=[*jobs.SENSORS, *inbox.SENSORS],

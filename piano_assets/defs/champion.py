@@ -6,10 +6,11 @@ import dagster as dg
 import pandas as pd
 
 from piano_assets.defs.corpus import key
-from piano_assets.defs.data import PianoData, progress, result, spec
+from piano_assets.defs.data import PianoData, progress, publish, result, spec
 from piano_assets.defs.ensembles import predictions_of
 from piano_assets.defs.features import TABULAR
 from piano_assets.defs.planner import known
+from piano_assets.defs.results import AUTOMATION
 from piano_assets.ensembles.procedures import PREFIX, Procedure
 from piano_assets.ensembles.titles import TITLES, Title, procedure_of
 from piano_assets.schemas import TABLES
@@ -99,4 +100,48 @@ def champions(context: dg.AssetExecutionContext, piano: PianoData):
     yield result(part, made, procedure=holder, folder=dg.MetadataValue.path(str(folder)))
 
 
-ASSETS = [champions]
+@dg.multi_asset(
+    specs=[spec("reference_scores", group=GROUP, deps=[TABLE], automation_condition=AUTOMATION)],
+    partitions_def=CHAMPIONS,
+    name="reference_scores",
+)
+def reference_scores(context: dg.AssetExecutionContext, piano: PianoData):
+    """Let every champion of a title that stands score a fixed set of performances."""
+    from piano_assets.ensembles.champion_files import champion_home, load_champion, standing
+    from piano_assets.scoring import monitoring
+
+    store, name = piano.store(), context.partition_key
+    home = champion_home(store.root, name)
+    keys = standing(home)
+
+    def make() -> pd.DataFrame:
+        rows = [monitoring.reference_scores(load_champion(home / k), number == 0) for number, k in enumerate(keys)]
+        return pd.concat(rows) if rows else TABLES["reference_scores"].empty()
+
+    yield publish(store, "reference_scores", key("champion", "reference", *keys), make, name)
+
+
+@dg.asset_check(
+    asset="reference_scores",
+    description="Champions of a title say much the same of a fixed set of performances as the one that scores now.",
+)
+def champions_agree(piano: PianoData) -> dg.AssetCheckResult:
+    from piano_assets.scoring.monitoring import MOVED, changes
+
+    parts = [read_part(part).to_pandas() for part in piano.store().parts("reference_scores")]
+    found = [(str(t), changes(rows, str(t))) for part in parts for t, rows in part.groupby("champion")]
+    moved = [
+        f"{title}, {r.part_key}: {r.dimension} by {r.mean_absolute_change:.3f} on average ({r.mean_change:+.3f})"
+        for title, rows in found
+        for r in rows[rows["mean_absolute_change"] > MOVED].itertuples()
+    ]
+    compared = sum(rows["part_key"].nunique() for _, rows in found)
+    return dg.AssetCheckResult(
+        passed=not moved,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"champions_compared": compared, "moved": moved[:50]},
+    )
+
+
+ASSETS = [champions, reference_scores]
+CHECKS = [champions_agree]

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 
 from piano_assets.defs.corpus import key
 from piano_assets.defs.data import PianoData, result, spec
-from piano_assets.ensembles.champion_files import champion_home, current_champion, current_key
-from piano_assets.store.parts import file_sha256, read_part, write_file
+from piano_assets.ensembles.champion_files import beside_champion, champion_home, current_champion, current_key
+from piano_assets.schemas import TABLES
+from piano_assets.store.parts import Store, file_sha256, read_part, write_file
 
 GROUP = "scoring"
 RECORDINGS = dg.DynamicPartitionsDefinition(name="recording")
@@ -22,6 +24,9 @@ SECONDS = 1800.0
 _STILL_S = 5.0
 """A file that changed since is still being written."""
 _LONGEST = 60
+
+
+_TABLES = ("recordings", "recording_scores", "monitoring")
 
 
 class InboxError(ValueError):
@@ -65,7 +70,7 @@ def file_of(folder: Path, partition: str) -> Path:
 
 
 @dg.multi_asset(
-    specs=[spec(table, group=GROUP, deps=["champions"]) for table in ("recordings", "recording_scores")],
+    specs=[spec(table, group=GROUP, deps=["champions"]) for table in _TABLES],
     partitions_def=RECORDINGS,
     name="recordings",
 )
@@ -74,6 +79,7 @@ def recordings(context: dg.AssetExecutionContext, piano: PianoData):
 
     What holds no music is a row with its reason, and no failure. The file stays where it is.
     """
+    from piano_assets.scoring.monitoring import monitoring_rows
     from piano_assets.scoring.tables import recording_row, score_rows
     from piano_assets.web.worker import Worker
 
@@ -81,12 +87,13 @@ def recordings(context: dg.AssetExecutionContext, piano: PianoData):
     for title in CHAMPIONS_ASKED:
         current_champion(store.root, title)  # without one nobody is refused: the run says how it is made
     champions = [current_key(champion_home(store.root, title)) for title in CHAMPIONS_ASKED]
-    wanted = key("scoring", partition, *champions)
+    beside = [beside_champion(store.root, title) for title in CHAMPIONS_ASKED]
+    wanted = key("scoring", partition, *champions, *(folder.name for folder in beside if folder is not None))
     page = store.root / "recordings" / f"{partition}.html"
-    part = store.part("recordings", partition, key=wanted)
-    scores = store.part("recording_scores", partition, key=wanted)
-    made = part is None or scores is None
-    if part is None or scores is None:
+    standing = {table: store.part(table, partition, key=wanted) for table in _TABLES}
+    parts = {table: part for table, part in standing.items() if part is not None}
+    made = len(parts) < len(_TABLES)
+    if made:
         path = file_of(inbox(piano), partition)
         worker = Worker(store.root, SECONDS)
         try:
@@ -96,20 +103,70 @@ def recordings(context: dg.AssetExecutionContext, piano: PianoData):
         told, at = found.scores, datetime.now(UTC)
         if found.page is not None:
             write_file(page, found.page.encode())
-        row = recording_row(partition, path.name, file_sha256(path), at, told, found.refused)
-        scores = store.write("recording_scores", score_rows(partition, told), key=wanted, name=partition)
-        part = store.write("recordings", row, key=wanted, name=partition)
-    told_of = read_part(part).to_pandas().iloc[0]
+        rows = {
+            "recording_scores": score_rows(partition, told),
+            "monitoring": monitoring_rows(partition, told),
+            # Last: where it stands, all stands.
+            "recordings": recording_row(partition, path.name, file_sha256(path), at, told, found.refused),
+        }
+        parts = {table: store.write(table, of, key=wanted, name=partition) for table, of in rows.items()}
+    told_of = read_part(parts["recordings"]).to_pandas().iloc[0]
     reason = {} if told_of["status"] == "scored" else {"reason": told_of["reason"]}
     shown = {"page": dg.MetadataValue.path(str(page))} if page.is_file() else {}
-    yield result(part, made, "recordings", status=told_of["status"], **reason, **shown)
-    yield result(scores, made)
+    for table in _TABLES:
+        about = {"status": told_of["status"], **reason, **shown} if table == "recordings" else {}
+        yield result(parts[table], made, table, **about)
+
+
+@dg.multi_asset(specs=[spec("drift", group=GROUP, deps=["monitoring", "champions"])], name="drift")
+def drift(context: dg.AssetExecutionContext, piano: PianoData):
+    """Compare all recordings with what the champions that score them learnt from."""
+    from piano_assets.ensembles.champion_files import load_champion
+    from piano_assets.report.drift_plots import drift_figure
+    from piano_assets.report.plots import thumbnail
+    from piano_assets.scoring.monitoring import drift_table
+
+    store = piano.store()
+    folders = _champions(store)
+
+    def make() -> pd.DataFrame:
+        rows = [read_part(part).to_pandas() for part in store.parts("monitoring")]
+        monitored = pd.concat(rows) if rows else TABLES["monitoring"].empty()
+        return drift_table(monitored, [load_champion(folder) for folder in folders])
+
+    seen = sorted((p.name, p.key) for p in store.parts("monitoring"))
+    wanted = key("scoring", "drift", seen, [folder.name for folder in folders])
+    part, made = store.ensure("drift", "all", wanted, make)
+    found = read_part(part).to_pandas()
+    plots = {
+        str(title): dg.MetadataValue.md(f"![drift of {title}]({thumbnail(drift_figure(rows, str(title)))})")
+        for title, rows in found.groupby("champion", sort=True)
+    }
+    yield result(part, made, "drift", **plots)
+
+
+def _champions(store: Store) -> list[Path]:
+    """Folders of the champions that score recordings now."""
+    homes = {title: champion_home(store.root, title) for title in CHAMPIONS_ASKED}
+    return [current_champion(store.root, title) for title, home in homes.items() if current_key(home) is not None]
+
+
+@dg.asset_check(asset="drift", description="Recordings are still like what the champions learnt from.")
+def no_drift(piano: PianoData) -> dg.AssetCheckResult:
+    found = read_part(piano.store().require("drift", "all")).to_pandas()
+    moved = found[found["drifted"]].sort_values("psi", ascending=False)
+    named = [f"{r['champion']}: {r['name']} (psi {r['psi']:.2f}, shift {r['shift']:+.1f})" for _, r in moved.iterrows()]
+    return dg.AssetCheckResult(
+        passed=moved.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"compared": len(found), "n_drifted": len(moved), "drifted": named[:50]},
+    )
 
 
 score_recording = dg.define_asset_job(
     "score_recording",
-    selection=dg.AssetSelection.assets("recordings", "recording_scores"),
-    description="Score one recording of the inbox.",
+    selection=dg.AssetSelection.assets(*_TABLES, "drift"),
+    description="Score one recording of the inbox, and see whether all of them are still like what was learnt from.",
 )
 
 
@@ -145,6 +202,7 @@ def watch_inbox(context: dg.SensorEvaluationContext, piano: PianoData):
     )
 
 
-ASSETS = [recordings]
+ASSETS = [recordings, drift]
+CHECKS = [no_drift]
 JOBS = [score_recording]
 SENSORS = [watch_inbox]

@@ -160,6 +160,35 @@ def current_champion(root: Path, title: str) -> Path:
     return home / key
 
 
+def standing(home: Path) -> list[str]:
+    """Part keys of the champions of a title that can score, the one that does first, then those before it."""
+    now = _current(home)
+    keys = [now["part_key"], *now["before"]] if now else []
+    return [key for key in keys if (home / checked_name(key) / RECORD).is_file()]
+
+
+def beside_champion(root: Path, title: str) -> Path | None:
+    """The folder of the champion that was asked to score beside the holder of a title; None where none was."""
+    home = champion_home(root, title)
+    key = _current(home).get("beside")
+    return home / key if key in standing(home)[1:] else None
+
+
+def set_beside(home: Path, wanted: bool) -> str | None:
+    """Let the champion before the present one score beside it, or no longer; returns its part key.
+
+    Raises:
+        NoChampion: there was none before.
+    """
+    keys = standing(home)
+    if wanted and len(keys) < 2:
+        raise NoChampion(f"{home}: nobody held the title before {keys[0] if keys else 'anybody'}")
+    beside = keys[1] if wanted else None
+    if keys:
+        write_file(home / CURRENT, _json(_current(home) | {"beside": beside}))
+    return beside
+
+
 def promote(home: Path, part_key: str) -> bool:
     """Let a champion that stands score recordings from now on, unless a rollback holds the title; says whether it does.
 
@@ -180,11 +209,11 @@ def roll_back(home: Path) -> str:
         NoChampion: there was none before.
     """
     now = _current(home)
-    standing = [key for key in now.get("before", []) if (home / key / RECORD).is_file()]
-    if not standing:
+    earlier = [key for key in standing(home) if key != now["part_key"]]
+    if not earlier:
         raise NoChampion(f"{home}: nobody held the title before {now.get('part_key', 'anybody')}")
-    _put(home, standing[0], [now["part_key"], *now["before"]], held=True)
-    return str(standing[0])
+    _put(home, earlier[0], [now["part_key"], *now["before"]], held=True)
+    return earlier[0]
 
 
 def release(home: Path) -> None:
@@ -201,7 +230,9 @@ def _current(home: Path) -> dict[str, Any]:
 
 def _put(home: Path, part_key: str, before: list[str], held: bool) -> None:
     earlier = list(dict.fromkeys(key for key in before if key != part_key))
-    write_file(home / CURRENT, _json({"part_key": part_key, "before": earlier, "held": held}))
+    beside = _current(home).get("beside")
+    told = {"part_key": part_key, "before": earlier, "held": held, "beside": beside if beside in earlier else None}
+    write_file(home / CURRENT, _json(told))
 
 
 def retell(folder: Path, **said: Any) -> dict[str, Any]:

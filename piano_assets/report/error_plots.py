@@ -18,7 +18,7 @@ from piano_assets.analysis.diagnostics.error_analysis import GROUPINGS, TERCILES
 from piano_assets.analysis.diagnostics.feature_importance import INTACT, WITHIN
 from piano_assets.corpus.audio import read_audio
 from piano_assets.dimensions import NAMES
-from piano_assets.report.plots import CEILING, INK, LOOKUP, SCORE, _figure
+from piano_assets.report.plots import CEILING, GREY, INK, LOOKUP, PALE, SCORE, _figure
 from piano_assets.statistics.mixed import REST
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLE_RATE = 22050
-PALE, GREY = "#a9c6d9", "#d5d8dc"
 BLOCK = 4096
 THIRD = {1: "lowest", 2: "middle", 3: "highest"}
 SHARE_COLOURS = {"excerpt": SCORE, "performer": LOOKUP, REST: GREY}

@@ -10,19 +10,16 @@ from piano_assets.report.board import HEAD, board_rows, has_caveat, protocols
 from piano_assets.report.error_plots import worst_clips
 from piano_assets.report.plots import data_uri, protocol_forest
 from piano_assets.report.result_plots import Plot
+from piano_assets.report.templates import filled
 
 
 def render(
     corpus: str, tables: Mapping[str, pd.DataFrame], plots: list[Plot], recordings: Mapping[str, Path] | None = None
 ) -> str:
     """The report as HTML. recordings: clip -> sound file, for the clips that error analyses name."""
-    import jinja2
-
     board, clips, quarantine = tables["leaderboard"], tables["clips"], tables["quarantine"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("template.html").render(
+    return filled(
+        "template.html",
         corpus=corpus,
         n_clips=len(clips),
         n_humans=int((~clips["deadpan"]).sum()),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, SCORE, LOOKUP, CEILING = "#222831", "#2a6f97", "#c8553d", "#6a994e"
+PALE, GREY = "#a9c6d9", "#d5d8dc"
 CEILING_ROW = "(ceiling)"
 MOST_NAMED = 25
 """Lines that a legend names."""

@@ -1,13 +1,13 @@
 """What a musician sees of a scored recording: 19 scores between their poles, and the playing that they rest on."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from piano_assets.corpus.performance import SUSTAIN, Performance
 from piano_assets.dimensions import DIMENSIONS
-from piano_assets.report.plots import INK, LOOKUP, SCORE, _figure, data_uri
+from piano_assets.report.plots import GREY, INK, LOOKUP, PALE, SCORE, _figure, data_uri
+from piano_assets.report.templates import filled
 from piano_assets.scoring.score import Scores
 from piano_assets.scoring.tell import about_champion, as_json, warnings
 
@@ -15,28 +15,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALE, GREY = "#a9c6d9", "#d5d8dc"
 _ROLL_MOST_S = 120.0
 """Seconds of music in one row of a piano roll."""
+_MOST_ROLLS = 4
 _WORDS_ABOVE = 16
 """Keys above the highest note, where words stand."""
 
 
-def page(scores: Scores) -> str:
-    """One HTML file that opens without a network."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    told = as_json(scores)
+def page(scores: Scores, beside: Scores | None = None) -> str:
+    """One HTML file that opens without a network. beside: what another champion says of the recording."""
+    told = as_json(scores, beside)
     figures = [("How listeners would rate it", _SCORES, scores_figure(scores))]
     figures.append(("What in the playing moved each score", _MOVED, moved_figure(scores)))
     if len(scores.windows) > 1:
         figures.append(("From window to window", _WINDOWS, windows_figure(scores)))
     if scores.recording.performance is not None:
         figures.append(("The playing", _ROLL, roll_figure(scores.recording.performance, scores)))
-    return environment.get_template("recording.html").render(
+    if scores.passages and scores.recording.performance is not None:
+        figures.append(("Where it is heard", _PASSAGES, passages_figure(scores.recording.performance, scores)))
+    return filled(
+        "recording.html",
         told=told,
         warnings=warnings(scores),
         champion=about_champion(scores),
@@ -56,6 +54,11 @@ _WINDOWS = "Scores of each window; the recording is cut at gaps, into windows as
 _ROLL = (
     "Notes by key and time, the louder the darker; below them the sustain pedal, and what listeners would hear in each "
     "stretch: the three scores that stand out most from the median performance."
+)
+
+_PASSAGES = (
+    "The scores that depart most from the median performance, and the notes that make them so: what playing each "
+    "passage adds to the score (red) or takes from it (blue), against the rest without it."
 )
 
 
@@ -83,14 +86,19 @@ def scores_figure(scores: Scores) -> "Figure":
 
 def moved_figure(scores: Scores) -> "Figure":
     """19 x aspects: what moved each score, as a heat map with numbers."""
+    return heat(scores.moved, scores.aspects)
+
+
+def heat(moved: np.ndarray, aspects: tuple[str, ...]) -> "Figure":
+    """(n_aspects, 19) as a heat map with numbers, a row a dimension."""
     figure, axes = _figure(9.5, 6.6)
     axis = axes[0, 0]
-    most = max(0.05, float(np.abs(scores.moved).max()))
-    axis.imshow(scores.moved.T, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
-    axis.set_xticks(range(len(scores.aspects)), list(scores.aspects), fontsize=9)
+    most = max(0.05, float(np.abs(moved).max()))
+    axis.imshow(moved.T, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+    axis.set_xticks(range(len(aspects)), list(aspects), fontsize=9)
     axis.xaxis.tick_top()
     axis.set_yticks(range(len(DIMENSIONS)), [f"{d.low} - {d.high}" for d in DIMENSIONS], fontsize=8)
-    for (a, k), value in np.ndenumerate(scores.moved):
+    for (a, k), value in np.ndenumerate(moved):
         if abs(value) >= 0.005:
             colour = "white" if abs(value) > 0.6 * most else INK
             axis.text(a, k, f"{value:+.2f}", ha="center", va="center", fontsize=7.5, color=colour)
@@ -123,8 +131,7 @@ def roll_figure(played: Performance, scores: Scores) -> "Figure":
     low, high = int(played.pitch.min()) - 2, int(played.pitch.max()) + _WORDS_ABOVE
     for row in range(rows):
         start, end = row * span, (row + 1) * span
-        _notes(axes[2 * row, 0], played, start, end, (low, high))
-        _pedal(axes[2 * row + 1, 0], played, start, end)
+        roll(axes[2 * row, 0], axes[2 * row + 1, 0], played, start, end, (low, high))
         for window, value in zip(scores.windows, scores.by_window, strict=True):
             if start <= window.start_s < end:
                 _words(axes[2 * row, 0], window.start_s, value - scores.reference_value, high)
@@ -132,15 +139,53 @@ def roll_figure(played: Performance, scores: Scores) -> "Figure":
     return figure
 
 
-def _notes(axis: "Axes", played: Performance, start: float, end: float, keys: tuple[int, int]) -> None:
+def passages_figure(played: Performance, scores: Scores) -> "Figure":
+    """A piano roll for each of the scores that depart most, notes coloured by what their passage moves it by."""
     from matplotlib import colormaps
+
+    departure = scores.value - scores.reference_value
+    shown = np.argsort(-np.abs(departure), kind="stable")[:_MOST_ROLLS]
+    figure, axes = _figure(12, 2.4 * len(shown), len(shown), 1, sharex=True)
+    keys = int(played.pitch.min()) - 2, int(played.pitch.max()) + 3
+    starts = np.array([p.start_s for p in scores.passages])
+    # A note belongs to the passage that it begins in; passages follow one another.
+    of = np.clip(np.searchsorted(starts, played.onset_s, side="right") - 1, 0, None)
+    most = max(0.01, float(np.abs(scores.by_passage[:, shown]).max()))
+    for axis, k in zip(axes[:, 0], shown, strict=True):
+        moved = scores.by_passage[of, k]
+        _notes(axis, played, 0.0, played.duration_s, keys, colormaps["RdBu_r"](0.5 + 0.5 * moved / most))
+        for start in starts:
+            axis.axvline(start, color="#999999", linewidth=0.4, linestyle=":")
+        towards = DIMENSIONS[k].high if departure[k] > 0 else DIMENSIONS[k].low
+        axis.set_title(f"{towards}: {DIMENSIONS[k].low} - {DIMENSIONS[k].high} {scores.value[k]:.2f}", fontsize=9)
+        axis.set_facecolor("#f1f1f1")  # so that notes that move nothing are seen
+    axes[-1, 0].tick_params(labelbottom=True)
+    axes[-1, 0].set_xlabel(f"seconds (full red or blue: {most:.2f})", fontsize=9)
+    return figure
+
+
+def roll(notes: "Axes", pedal: "Axes", played: Performance, start: float, end: float, keys: tuple[int, int]) -> None:
+    """A stretch of a performance: notes by key and time, the louder the darker, and the sustain pedal below."""
+    _notes(notes, played, start, end, keys, _loud(played))
+    _pedal(pedal, played, start, end)
+
+
+def _loud(played: Performance) -> np.ndarray:
+    """(n_notes, 4) colours: the louder the darker."""
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps["Blues"](0.25 + 0.75 * played.velocity / 127))
+
+
+def _notes(
+    axis: "Axes", played: Performance, start: float, end: float, keys: tuple[int, int], colours: np.ndarray
+) -> None:
     from matplotlib.collections import LineCollection
 
     chosen = (played.onset_s < end) & (played.offset_s > start)
     ends = zip(played.onset_s[chosen], played.offset_s[chosen], played.pitch[chosen], strict=True)
     lines = [[(on, p), (off, p)] for on, off, p in ends]
-    loud = colormaps["Blues"](0.25 + 0.75 * played.velocity[chosen] / 127)
-    axis.add_collection(LineCollection(lines, colors=loud, linewidths=3.2))
+    axis.add_collection(LineCollection(lines, colors=colours[chosen], linewidths=3.2))
     axis.set_xlim(start, end)
     axis.set_ylim(*keys)
     c = [p for p in range(0, 128, 12) if keys[0] <= p <= keys[1]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from piano_assets.ensembles.champion_files import current_champion
+from piano_assets.ensembles.champion_files import beside_champion, current_champion
 from piano_assets.scoring.recordings import AUDIO, SAMPLE_RATE, Hear, Recording, read_recording
 from piano_assets.scoring.score import Scorer, Scores, score, scorer_of
 
@@ -48,6 +48,12 @@ def score_file(
     folder = current_champion(root, title_for(recording))
     say(f"scoring {recording.duration_s:.0f} s of {'sound' if recording.kind == AUDIO else 'MIDI'}")
     return score(recording, scorer_in(folder))
+
+
+def score_beside(scores: Scores, root: Path) -> Scores | None:
+    """The same recording by the champion that was asked to score beside the present one; None where none was."""
+    folder = beside_champion(root, title_for(scores.recording))
+    return None if folder is None else score(scores.recording, scorer_in(folder))
 
 
 def hearing(say: Callable[[str], None]) -> Hear:

@@ -10,7 +10,7 @@ from piano_assets.features.variants import altered
 
 STEPS = 5
 """Strengths of each edit; the first is the performance as it was played."""
-_SLOWER, _LOUDER, _DOWN = 0.1, 6, 127
+_SLOWER, _LOUDER, _LONGER_S, _DOWN = 0.1, 6, 0.05, 127
 
 
 def slower(performance: Performance, step: int) -> Performance:
@@ -22,6 +22,26 @@ def louder(performance: Performance, step: int) -> Performance:
     """All velocities raised by 6 a step, at most to 127."""
     raised = np.minimum(performance.velocity + _LOUDER * step, 127).astype(performance.velocity.dtype)
     return replace(performance, velocity=raised)
+
+
+def longer_pedal(performance: Performance, step: int) -> Performance:
+    """The sustain pedal comes up 0, 50, ..., 200 ms later, as deep as it was: changes blur, short lifts close.
+
+    At each moment it is as deep as it was at the deepest of the time before, so nowhere higher than it was.
+    """
+    if not step:
+        return performance
+    time, value = performance.pedal()
+    time, value = np.concatenate([[0.0], time]), np.concatenate([[0], value])  # up before the first movement
+    late = step * _LONGER_S
+    ends = np.append(time[1:], np.inf) + late
+    when = np.unique(np.concatenate([time, ends[:-1]]))
+    when = when[when <= performance.duration_s]
+    # What the pedal was in [t - late, t]: from the last movement that had not ended by then to the last begun.
+    first, last = np.searchsorted(ends, when, side="right"), np.searchsorted(time, when, side="right")
+    deepest = np.array([value[a:b].max() for a, b in zip(first, last, strict=True)])
+    moved = np.concatenate([[True], np.diff(deepest) != 0])
+    return _pedalled(performance, when[moved], deepest[moved])
 
 
 def deeper_pedal(performance: Performance, step: int) -> Performance:
@@ -60,16 +80,21 @@ def earlier_pedal(performance: Performance, step: int) -> Performance:
         # What happens in the stretch from there on is held down; its last movement, the next press, is there already.
         moves = [(t, v) for t, v in moves if not press <= t < end] + [(press, _DOWN)]
     moves.sort()
+    return _pedalled(performance, np.array([t for t, _ in moves]), np.array([v for _, v in moves]))
+
+
+def _pedalled(performance: Performance, time: np.ndarray, value: np.ndarray) -> Performance:
+    """With other movements (n,) of the sustain pedal."""
     others = performance.controller != SUSTAIN
-    when = np.concatenate([performance.control_time_s[others], [t for t, _ in moves]])
+    when = np.concatenate([performance.control_time_s[others], time])
     order = np.argsort(when, kind="stable")
+    pedal = np.full(len(time), SUSTAIN, performance.controller.dtype)
+    depth = value.astype(performance.control_value.dtype)
     return replace(
         performance,
         control_time_s=when[order],
-        controller=np.concatenate([performance.controller[others], np.full(len(moves), SUSTAIN, np.int16)])[order],
-        control_value=np.concatenate([performance.control_value[others], np.array([v for _, v in moves], np.int16)])[
-            order
-        ],
+        controller=np.concatenate([performance.controller[others], pedal])[order],
+        control_value=np.concatenate([performance.control_value[others], depth])[order],
     )
 
 
@@ -88,6 +113,7 @@ def _stretches(edges: np.ndarray, held: np.ndarray) -> list[tuple[float, float]]
 
 EDITS: dict[str, tuple[Callable[[Performance, int], Performance], str]] = {
     "slower": (slower, "tempo_fast_slow"),
+    "longer_pedal": (longer_pedal, "pedal_sparse_saturated"),
     "deeper_pedal": (deeper_pedal, "pedal_sparse_saturated"),
     "earlier_pedal": (earlier_pedal, "pedal_sparse_saturated"),
     "louder": (louder, "timbre_soft_loud"),

@@ -1,7 +1,7 @@
 """What a champion is told of each window of a recording: the features it learnt from, by the code that made them."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from piano_assets.corpus.rendering.timing import TAIL_S
 from piano_assets.corpus.rendering.write import as_pcm
 from piano_assets.features.sets import SOURCES, SYMBOLIC_RENDERING, design_matrix, renderings
 from piano_assets.scoring.recordings import SAMPLE_RATE, Recording
-from piano_assets.scoring.windows import Lengths, cut_points, gaps_of_notes, gaps_of_sound, part_of
+from piano_assets.scoring.windows import Lengths, cut_points, gaps_of_notes, gaps_of_sound, part_of, without
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +64,83 @@ def features_of(windows: Sequence[Window], feature_set: str, rendering: str) -> 
         KeyError: an unknown set, rendering, or source of features.
         ValueError: a set of notes, and a window without notes.
     """
-    rows = []
+    return matrix_of([measured(window, feature_set, rendering) for window in windows], feature_set, rendering)
+
+
+def measured(window: Window, feature_set: str, rendering: str, sources: Collection[str] = ()) -> pd.DataFrame:
+    """Rows feature, value, source and rendering of what a set measures in a window, of all its sources or of some."""
     of = renderings(rendering)
-    for number, window in enumerate(windows):
-        sounding = window if window.samples is not None else _rendered(window, rendering)
-        for source in SOURCES[feature_set]:
-            values = MEASURES[source](sounding)
-            rows.append(
-                pd.DataFrame({"feature": list(values), "value": list(values.values())}).assign(
-                    clip=_name(number), source=source, rendering=of.get(source, SYMBOLIC_RENDERING)
-                )
+    asked = [source for source in SOURCES[feature_set] if not sources or source in sources]
+    sounding = _rendered(window, rendering) if window.samples is None and set(asked) - set(OF_NOTES) else window
+    rows = []
+    for source in asked:
+        values = MEASURES[source](sounding)
+        rows.append(
+            pd.DataFrame({"feature": list(values), "value": list(values.values())}).assign(
+                source=source, rendering=of.get(source, SYMBOLIC_RENDERING)
             )
-    table = pd.concat(rows, ignore_index=True)
-    return design_matrix(table, feature_set, [_name(k) for k in range(len(windows))], rendering)
+        )
+    return pd.concat(rows, ignore_index=True)
 
 
-def _name(number: int) -> str:
-    return f"window{number}"
+def matrix_of(tables: Sequence[pd.DataFrame], feature_set: str, rendering: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The matrix (n_tables, n_features) of what was `measured`, and its columns."""
+    names = [f"row{k:05d}" for k in range(len(tables))]
+    table = pd.concat([t.assign(clip=name) for t, name in zip(tables, names, strict=True)], ignore_index=True)
+    return design_matrix(table, feature_set, names, rendering)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of a recording, from one onset to another; window: number of the window that it lies in."""
+
+    window: int
+    start_s: float
+    end_s: float
+
+
+def passages_of(windows: Sequence[Window], most: int) -> list[Passage]:
+    """Each window with notes in at most `most` passages that last about as long as one another, cut at onsets.
+
+    start_s, end_s are in the recording's music.
+    """
+    found = []
+    for number, window in enumerate(windows):
+        if window.performance is None:
+            continue
+        onset = np.unique(window.performance.onset_s)
+        wanted = np.linspace(0.0, window.end_s - window.start_s, most + 1)[1:-1]
+        cuts = np.unique(onset[np.minimum(np.searchsorted(onset, wanted), len(onset) - 1)])
+        edges = [0.0, *cuts[cuts > 0].tolist(), window.end_s - window.start_s]
+        if len(edges) > 2:  # of one passage nothing would be left
+            found += [Passage(number, window.start_s + a, window.start_s + b) for a, b in itertools.pairwise(edges)]
+    return found
+
+
+def features_without(
+    passages: Sequence[Passage],
+    windows: Sequence[Window],
+    tables: Sequence[pd.DataFrame],
+    feature_set: str,
+    rendering: str,
+) -> np.ndarray:
+    """(n_passages, n_features) what is measured in a window when one of its passages is left out.
+
+    Only features of notes change: those of the sound stay as they are.
+
+    Args:
+        tables: what was `measured` in each window.
+    """
+    notes = [source for source in SOURCES[feature_set] if source in OF_NOTES]
+    altered = []
+    for passage in passages:
+        window, whole = windows[passage.window], tables[passage.window]
+        assert window.performance is not None
+        span = passage.start_s - window.start_s, passage.end_s - window.start_s
+        rest = replace(window, performance=without(window.performance, *span))
+        sounding = whole[~whole["source"].isin(notes)]
+        altered.append(pd.concat([measured(rest, feature_set, rendering, notes), sounding], ignore_index=True))
+    return matrix_of(altered, feature_set, rendering)[0]
 
 
 def _rendered(window: Window, rendering: str) -> Window:
@@ -132,3 +192,5 @@ MEASURES: dict[str, Callable[[Window], Mapping[str, float]]] = {
     "sound": _sound,
 }
 """Source of features -> what measures them in a window."""
+OF_NOTES = ("symbolic", "music")
+"""Sources that read notes, and no sound."""

@@ -5,18 +5,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.ensembles.champion_files import Holder, load_champion
 from piano_assets.features.families import aspect_of
+from piano_assets.features.sets import SOURCES
 from piano_assets.scoring.domain import Domain, domain_of
 from piano_assets.scoring.explain import effects, shapley
-from piano_assets.scoring.heard import Window, features_of, windows_of
+from piano_assets.scoring.heard import (
+    OF_NOTES,
+    Passage,
+    Window,
+    features_without,
+    matrix_of,
+    measured,
+    passages_of,
+    windows_of,
+)
 from piano_assets.scoring.recordings import Recording
 from piano_assets.scoring.windows import Lengths
 
 BEYOND = 1.0
 """An aspect is beyond what was heard where no training clip lies as far from other music."""
+PASSAGES = 8
+"""In which a window is explained: some two bars each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +62,7 @@ class Scores:
     the median human performance. effects: (d, 19) the same for single features, each by itself.
     features: (n_windows, d). share_nearer: (n_windows, n_aspects), see `Domain`.
     heard: (n_people, 19) rising, scores of people's performances in the corpus.
+    passages: of windows with notes; by_passage: (n_passages, 19) what a window's score would lose without each.
     """
 
     recording: Recording
@@ -67,6 +81,8 @@ class Scores:
     effects: np.ndarray
     share_nearer: np.ndarray
     heard: np.ndarray
+    passages: tuple[Passage, ...]
+    by_passage: np.ndarray
 
     @property
     def beyond(self) -> tuple[str, ...]:
@@ -113,7 +129,9 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
     """
     holder = scorer.holder
     windows = tuple(windows_of(recording, scorer.lengths))
-    x, names = features_of(windows, holder.feature_set, holder.rendering)
+    heard = holder.feature_set, holder.rendering
+    tables = [measured(window, *heard) for window in windows]
+    x, names = matrix_of(tables, *heard)
     if names != holder.feature_names:
         differing = sorted(set(names) ^ set(holder.feature_names))
         raise ValueError(f"features differ from those that the champion learnt from: {differing[:5]}")
@@ -123,6 +141,8 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
     groups = _columns_by_aspect(names, scorer.aspects)
     moved = np.tensordot(weights, np.stack([shapley(holder.predict, row, scorer.reference, groups) for row in x]), 1)
     alone = np.tensordot(weights, np.stack([effects(holder.predict, row, scorer.reference) for row in x]), 1)
+    reads_notes = set(SOURCES[holder.feature_set]) & set(OF_NOTES)
+    passages = passages_of(windows, PASSAGES) if reads_notes else []
     half = holder.half_widths
     below = [np.searchsorted(scorer.heard[:, k], value[k], side="left") for k in range(N_DIMENSIONS)]
     return Scores(
@@ -142,7 +162,18 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
         effects=alone,
         share_nearer=scorer.domain.share_nearer(x),
         heard=scorer.heard,
+        passages=tuple(passages),
+        by_passage=_by_passage(passages, windows, tables, by_window, holder),
     )
+
+
+def _by_passage(
+    passages: list[Passage], windows: tuple[Window, ...], tables: list[pd.DataFrame], scores: np.ndarray, holder: Holder
+) -> np.ndarray:
+    if not passages:
+        return np.zeros((0, N_DIMENSIONS))
+    without = features_without(passages, windows, tables, holder.feature_set, holder.rendering)
+    return scores[[p.window for p in passages]] - np.clip(holder.predict(without), 0, 1)
 
 
 def _shares_of_time(windows: tuple[Window, ...]) -> np.ndarray:

@@ -31,21 +31,13 @@ def recording_row(
 
 
 def score_rows(recording: str, told: Mapping[str, Any] | None) -> pd.DataFrame:
-    """A row for each dimension overall, and for each dimension and window; none for a recording that was refused."""
+    """A row for each dimension overall, by both champions where one scored beside, and for each dimension and window;
+    none for a recording that was refused."""
     if told is None:
         return TABLES["recording_scores"].empty()
-    champion = {"champion": told["champion"]["champion"], "part_key": told["champion"]["part_key"]}
-    rows = [
-        {
-            "window_start_s": np.nan,
-            "dimension": s["dimension"],
-            "value": s["value"],
-            "ci_low": s["low"],
-            "ci_high": s["high"],
-            "percentile": s["percentile"],
-        }
-        for s in told["scores"]
-    ]
+    rows = [_overall(s) | {"part_key": told["champion"]["part_key"]} for s in told["scores"]]
+    if told["beside"] is not None:
+        rows += [_overall(s) | {"part_key": told["beside"]["part_key"]} for s in told["beside"]["scores"]]
     half = {s["dimension"]: s["half_width"] for s in told["scores"]}
     rows += [
         {
@@ -55,8 +47,20 @@ def score_rows(recording: str, told: Mapping[str, Any] | None) -> pd.DataFrame:
             "ci_low": max(0.0, value - half[dimension]),
             "ci_high": min(1.0, value + half[dimension]),
             "percentile": np.nan,
+            "part_key": told["champion"]["part_key"],
         }
         for window in told["windows"]
         for dimension, value in window["scores"].items()
     ]
-    return pd.DataFrame(rows).assign(recording=recording, **champion)
+    return pd.DataFrame(rows).assign(recording=recording, champion=told["champion"]["champion"])
+
+
+def _overall(score: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "window_start_s": np.nan,
+        "dimension": score["dimension"],
+        "value": score["value"],
+        "ci_low": score["low"],
+        "ci_high": score["high"],
+        "percentile": score["percentile"],
+    }

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from piano_assets.dimensions import DIMENSIONS, NAMES
 from piano_assets.features.families import aspect_of
+from piano_assets.scoring.compare import Difference
 from piano_assets.scoring.score import Scores
 
 MOST_EFFECTS = 5
@@ -11,8 +14,11 @@ MOST_EFFECTS = 5
 _DIGITS = 4
 
 
-def as_json(scores: Scores) -> dict[str, Any]:
-    """All that was found of a recording, JSON-able. Scores are on the 0..1 scale (rating / 7)."""
+def as_json(scores: Scores, beside: Scores | None = None) -> dict[str, Any]:
+    """All that was found of a recording, JSON-able. Scores are on the 0..1 scale (rating / 7).
+
+    beside: what another champion says of it.
+    """
     recording, champion = scores.recording, scores.champion
     return {
         "recording": recording.name,
@@ -31,31 +37,53 @@ def as_json(scores: Scores) -> dict[str, Any]:
         },
         "scores": [
             {
-                "dimension": of.name,
-                "low_pole": of.low,
-                "high_pole": of.high,
-                "value": round(float(scores.value[k]), _DIGITS),
-                "low": round(float(scores.low[k]), _DIGITS),
-                "high": round(float(scores.high[k]), _DIGITS),
-                "half_width": round(float(champion["half_widths"][k]), _DIGITS),
-                "percentile": round(float(scores.percentile[k]), 1),
+                **score,
                 "moved_by": {
                     aspect: round(float(v), _DIGITS)
                     for aspect, v in zip(scores.aspects, scores.moved[:, k], strict=True)
                 },
                 "features": strongest(scores, k),
             }
-            for k, of in enumerate(DIMENSIONS)
+            for k, score in enumerate(_scored(scores))
         ],
+        "beside": None if beside is None else {"part_key": beside.champion["part_key"], "scores": _scored(beside)},
         "windows": [
             {
                 "start_s": round(window.start_s, 3),
                 "end_s": round(window.end_s, 3),
-                "scores": {name: round(float(v), _DIGITS) for name, v in zip(NAMES, row, strict=True)},
+                "scores": _by_dimension(row),
+                "features": {
+                    name: None if np.isnan(value) else float(value)
+                    for name, value in zip(scores.feature_names, read, strict=True)
+                },
             }
-            for window, row in zip(scores.windows, scores.by_window, strict=True)
+            for window, row, read in zip(scores.windows, scores.by_window, scores.features, strict=True)
+        ],
+        "passages": [
+            {"start_s": round(p.start_s, 3), "end_s": round(p.end_s, 3), "moved": _by_dimension(row)}
+            for p, row in zip(scores.passages, scores.by_passage, strict=True)
         ],
     }
+
+
+def _scored(scores: Scores) -> list[dict[str, Any]]:
+    return [
+        {
+            "dimension": of.name,
+            "low_pole": of.low,
+            "high_pole": of.high,
+            "value": round(float(scores.value[k]), _DIGITS),
+            "low": round(float(scores.low[k]), _DIGITS),
+            "high": round(float(scores.high[k]), _DIGITS),
+            "half_width": round(float(scores.champion["half_widths"][k]), _DIGITS),
+            "percentile": round(float(scores.percentile[k]), 1),
+        }
+        for k, of in enumerate(DIMENSIONS)
+    ]
+
+
+def _by_dimension(values: np.ndarray) -> dict[str, float]:
+    return {name: round(float(v), _DIGITS) for name, v in zip(NAMES, values, strict=True)}
 
 
 def strongest(scores: Scores, dimension: int, aspect: str | None = None) -> list[dict[str, Any]]:
@@ -89,6 +117,40 @@ def warnings(scores: Scores) -> list[str]:
     if scores.champion.get("nested") is None:
         found.append("The procedure of this champion has not been scored: `piano champion --nested 1` does it.")
     return found
+
+
+def difference_as_json(difference: Difference) -> dict[str, Any]:
+    """All that was found of two recordings side by side, JSON-able."""
+    first, second = difference.first, difference.second
+    rows = []
+    for k, of in enumerate(DIMENSIONS):
+        moved = dict(zip(first.aspects, (round(float(v), _DIGITS) for v in difference.moved[:, k]), strict=True))
+        rows.append(
+            {
+                "dimension": of.name,
+                "low_pole": of.low,
+                "high_pole": of.high,
+                "first": round(float(first.value[k]), _DIGITS),
+                "second": round(float(second.value[k]), _DIGITS),
+                "value": round(float(difference.value[k]), _DIGITS),
+                "low": round(float(difference.low[k]), _DIGITS),
+                "high": round(float(difference.high[k]), _DIGITS),
+                "told_apart": bool(difference.told_apart[k]),
+                "moved_by": moved,
+                "mostly_by": max(moved, key=lambda aspect: abs(moved[aspect])),
+            }
+        )
+    said = [f"{s.recording.name}: {warning}" for s in (first, second) for warning in warnings(s)]
+    if difference.same_piece is False:
+        said.insert(0, f"Only {100 * (difference.matched or 0):.0f} % of the notes match: is it the same piece?")
+    return {
+        "first": as_json(first),
+        "second": as_json(second),
+        "matched": difference.matched,
+        "level": first.champion["level"],
+        "warnings": said,
+        "differences": rows,
+    }
 
 
 def about_champion(scores: Scores) -> str:

@@ -111,3 +111,37 @@ def part_of(performance: Performance, start_s: float, end_s: float) -> Performan
         controller=performance.controller[kept],
         control_value=performance.control_value[kept],
     )
+
+
+def without(performance: Performance, start_s: float, end_s: float) -> Performance:
+    """The performance less the notes that begin in [start_s, end_s); what follows comes that much earlier.
+
+    Notes that sound on into the gap stay as long as they were; the pedals are at its end as they would have been.
+
+    Raises:
+        ValueError: no other note is left.
+    """
+    gone = (performance.onset_s >= start_s) & (performance.onset_s < end_s)
+    if gone.all():
+        raise ValueError(f"all notes begin between {start_s:g} and {end_s:g} s")
+    length, at = end_s - start_s, performance.control_time_s
+    earlier = np.where(performance.onset_s[~gone] >= end_s, length, 0.0)
+    inside = (at >= start_s) & (at < end_s)
+    last = [
+        int(np.flatnonzero(inside & (performance.controller == c))[-1])
+        for c in np.unique(performance.controller[inside])
+    ]
+    moved = np.where(at >= end_s, at - length, np.minimum(at, start_s))
+    kept = np.sort(np.concatenate([np.flatnonzero(~inside), np.array(last, np.int64)]))
+    offset = performance.offset_s[~gone] - earlier
+    kept = kept[moved[kept] <= offset.max()]
+    return replace(
+        performance,
+        onset_s=performance.onset_s[~gone] - earlier,
+        offset_s=offset,
+        pitch=performance.pitch[~gone],
+        velocity=performance.velocity[~gone],
+        control_time_s=moved[kept],
+        controller=performance.controller[kept],
+        control_value=performance.control_value[kept],
+    )

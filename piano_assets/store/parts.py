@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +192,17 @@ def read_part(part: Part, columns: list[str] | None = None, dictionaries: list[s
 def read_footer(table: str, name: str, path: Path) -> Part | None:
     """What the file at `path` says of itself as a part; None where there is none."""
     try:
-        found = pq.read_metadata(path)
+        state = path.stat()
+        return _footer(table, name, path, state.st_ino, state.st_size, state.st_mtime_ns)
     except FileNotFoundError:
         return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _footer(table: str, name: str, path: Path, *_state: int) -> Part:
+    """Read a footer once while the file is the same: parts are replaced, never written in place, and plans of thousands
+    of partitions ask for those of the same corpus again and again."""
+    found = pq.read_metadata(path)
     meta = json.loads(found.metadata[_RECORD])
     columns = tuple(found.schema.names)
     return Part(table, name, path, meta["key"], meta["content_hash"], found.num_rows, columns, meta["record"])

@@ -138,7 +138,7 @@ def sequence_names(trial: Trial) -> list[str]:
 
 def lacks(trial: Trial, store: Store) -> list[str]:
     """The parts that the trial reads and that are not there, `<table>/<name>`."""
-    return [f"{table}/{name}" for table, name in part_names(trial) if store.part(table, name) is None]
+    return [f"{table}/{name}" for table, name in part_names(trial) if not store.exists(table, name)]
 
 
 def load(trial: Trial, store: Store) -> TrialData:

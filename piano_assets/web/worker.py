@@ -94,14 +94,15 @@ def _serve(connection: Connection, root: Path, transcribe: bool | None) -> None:
 def _found(path: Path, root: Path, transcribe: bool | None, told: Callable[[str], None]) -> Found:
     from piano_assets.ensembles.champion_files import NoChampion
     from piano_assets.report.recording import page
-    from piano_assets.scoring.api import score_file
+    from piano_assets.scoring.api import score_beside, score_file
     from piano_assets.scoring.recordings import RecordingError
     from piano_assets.scoring.tell import as_json
 
     try:
         scores = score_file(path, root, transcribe, told)
+        beside = score_beside(scores, root)
         told("drawing")
-        return Found(as_json(scores), page(scores))
+        return Found(as_json(scores, beside), page(scores, beside))
     except (RecordingError, NoChampion) as error:
         return Found(refused=str(error))
     except MemoryError:

@@ -26,7 +26,7 @@ def test_every_stage_ran_and_every_asset_was_materialized(graph: Graph):
         "adaptation",
         "procedures",
         "evaluation_ledger",
-        *("champions", "recordings", "recording_scores"),
+        *("champions", "reference_scores", "recordings", "recording_scores", "monitoring", "drift"),
         *("transcriptions", "transcription_quality", "transcribed_features"),  # with the extra `transcribe`
         "pretraining_clips",
         "pretrained_encoder",
@@ -50,9 +50,7 @@ def test_the_snapshot_holds_every_table_and_subject(graph: Graph):
     assert set(tables.index) == set(TABLES)
     empty = set(tables.index[tables["n"] == 0])
     assert empty <= {
-        "champions",
-        "recordings",
-        "recording_scores",
+        *("champions", "reference_scores", "recordings", "recording_scores", "monitoring", "drift"),
         "transcriptions",
         "transcription_quality",
         "pretraining_clips",

@@ -71,17 +71,17 @@ def test_an_arm_that_another_comparison_needs_goes_on(graph: Graph, tmp_path):
 def test_a_halved_sweep_goes_on_with_the_better_arms(graph: Graph, tmp_path, monkeypatch):
     """Rung by rung as the sweep asks: first one seed of each, then the seeds of those that stay."""
     store = copied(graph, tmp_path).store()
-    names = ["ridge", "kernel_ridge", "extra_trees", "gradient_boosting"]
-    arms = {n: built_in().full[f"family.{n}"] for n in names}
-    changes = {n: {"model": t.model, "search": t.search} for n, t in arms.items()}
-    changes["ridge"] = {}
+    names = ["family.ridge", "family.kernel_ridge", "ingredient.ridge", "audio_only.rich_kernel_ridge"]
+    arms = {n: built_in().full[n] for n in names}
+    changes = {n.replace(".", "_"): {"model": t.model, "search": t.search, "inputs": t.inputs} for n, t in arms.items()}
+    changes["family_ridge"] = {}
     some = Comparison("some", "h.", "family.ridge", changes)
     known = Catalogue(built_in().references, (*built_in().comparisons, some))
     monkeypatch.setattr(planner, "known", lambda store: known)
-    assert [c for c, _ in known.arms(some).values()] == [f"family.{n}" for n in names]
+    assert [c for c, _ in known.arms(some).values()] == names
     first = sweep_of(store, ["some"], halved=True).tasks()
     # One seed of each stands already, so the second rung is asked for at once.
-    r = {t.config: valid_r(store, t) for t in planner.owed(store, [f"family.{n}" for n in names], 1)}
+    r = {t.config: valid_r(store, t) for t in planner.owed(store, names, 1)}
     assert None not in r.values()
     worst = min((c for c in r if c != "family.ridge"), key=lambda c: r[c])
     seeds = {c: sum(t.config == c for t in first) for c in r}

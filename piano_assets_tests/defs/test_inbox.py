@@ -8,11 +8,20 @@ import dagster as dg
 import pytest
 
 from piano_assets.defs import inbox as room
+from piano_assets.defs.build import build_defs
 from piano_assets.defs.data import PianoData
-from piano_assets.defs.inbox import RECORDINGS, InboxError, file_of, partition_of, recordings, watch_inbox
-from piano_assets_tests.scoring.conftest import champion_root, midi_files
-
-__all__ = ["champion_root", "midi_files"]
+from piano_assets.defs.inbox import (
+    RECORDINGS,
+    InboxError,
+    drift,
+    file_of,
+    no_drift,
+    partition_of,
+    recordings,
+    watch_inbox,
+)
+from piano_assets.ensembles.champion_files import set_beside
+from piano_assets.web import worker
 
 
 @pytest.fixture
@@ -80,6 +89,24 @@ def test_links_folders_and_hidden_files_are_passed_over(piano, instance, midi_fi
     assert "0 recordings" in look(piano, instance)[0].skip_message
 
 
+class Here:
+    """Scores in this process: that of the worker takes ten seconds to start, and is tested once below."""
+
+    def __init__(self, root, seconds, transcribe=None):
+        self.root = root
+
+    def score(self, path, told):
+        return worker._found(path, self.root, False, told)
+
+    def stop(self):
+        """Nothing was started."""
+
+
+@pytest.fixture
+def here(monkeypatch):
+    monkeypatch.setattr(worker, "Worker", Here)
+
+
 def materialized(piano, instance, partition):
     instance.add_dynamic_partitions(str(RECORDINGS.name), [partition])
     done = dg.materialize(
@@ -112,7 +139,7 @@ def test_a_recording_is_scored_into_tables_and_a_page(piano, instance, midi_file
     assert kept["reused"].value is True
 
 
-def test_what_holds_no_music_is_a_row_with_its_reason(piano, instance, midi_files):
+def test_what_holds_no_music_is_a_row_with_its_reason(piano, instance, midi_files, here):
     path = room.inbox(piano) / "picture.mp3"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(5000))
     done, store = materialized(piano, instance, partition_of(path))
@@ -133,16 +160,56 @@ def test_without_champions_the_run_says_how_one_is_made(piano, instance, midi_fi
     assert store.part("recordings", partition_of(path)) is None
 
 
-def test_a_new_champion_scores_again(piano, instance, midi_files):
+def test_a_new_champion_scores_again(piano, instance, midi_files, here):
     path = lay(piano, midi_files[0])
     _, store = materialized(piano, instance, partition_of(path))
     home = store.root / "champions" / "performance"
     shutil.copytree(home / "k1", home / "k2")
+    record = home / "k2" / "record.json"
+    record.write_text(record.read_text().replace('"k1"', '"k2"'))
     (home / "current.json").write_text('{"part_key": "k2", "before": ["k1"]}')
-    before = store.require("recordings", partition_of(path)).key
-    done, store = materialized(piano, instance, partition_of(path))
+    partition = partition_of(path)
+    before = store.require("recordings", partition).key
+    done, store = materialized(piano, instance, partition)
     assert done.success
-    assert store.require("recordings", partition_of(path)).key != before
+    assert store.require("recordings", partition).key != before
+    # Asked to, the champion before scores beside it: the same models here, so the same numbers under another key.
+    alone = store.require("recordings", partition).key
+    assert set_beside(home, True) == "k1"
+    assert materialized(piano, instance, partition)[0].success
+    assert store.require("recordings", partition).key != alone
+    overall = store.read("recording_scores", partition)
+    overall = overall[overall["window_start_s"].isna()].pivot_table(
+        index="dimension", columns="part_key", values="value"
+    )
+    assert overall.shape == (19, 2)
+    assert set_beside(home, False) is None
+    assert materialized(piano, instance, partition)[0].success
+    assert store.require("recordings", partition).key == alone
+
+
+def test_drift_is_looked_for_in_all_recordings(piano, instance, midi_files, here):
+    for number in range(6):
+        materialized(piano, instance, partition_of(lay(piano, midi_files[number], f"take{number}.mid")))
+    done = dg.materialize([drift, no_drift], instance=instance, resources={"piano": piano})
+    assert done.success
+    found = piano.store().read("drift", "all")
+    assert set(found["champion"]) == {"performance"}
+    assert found["n_recordings"].max() == 6
+    (check,) = done.get_asset_check_evaluations()
+    assert check.metadata["compared"].value == len(found)
+    assert check.passed == (not found["drifted"].any())
+    (event,) = done.get_asset_materialization_events()
+    assert "data:image/png" in event.step_materialization_data.materialization.metadata["performance"].value
+
+
+def test_the_job_scores_a_recording_and_looks_for_drift(piano, instance, midi_files, here):
+    partition = partition_of(lay(piano, midi_files[0]))
+    instance.add_dynamic_partitions(str(RECORDINGS.name), [partition])
+    job = build_defs({"piano": piano}).resolve_job_def("score_recording")
+    done = job.execute_in_process(instance=instance, partition_key=partition)
+    assert done.success
+    assert piano.store().part("drift", "all") is not None
 
 
 def test_the_file_of_a_partition_is_found_by_its_content(piano, midi_files):

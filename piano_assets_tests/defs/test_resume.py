@@ -23,13 +23,14 @@ from piano_assets.defs.data import PianoData
 from piano_assets.defs.training import batch_config, sweep
 
 piano = PianoData(root=sys.argv[1], corpus="synthetic")
-tasks = planner.owed(piano.store(), ["family.ridge", "family.extra_trees"], 2)
+tasks = planner.owed(piano.store(), ["family.ridge"], 3)
 done = sweep.execute_in_process(
     instance=dg.DagsterInstance.ephemeral(), resources={"piano": piano}, run_config=batch_config(tasks)
 )
 assert done.success
 """
-VOLATILE = ["seconds", "peak_memory_mb", "finished_at"]
+VOLATILE = ["seconds", "peak_memory_mb", "finished_at", "git_commit", "git_dirty"]
+"""What differs between two runs of the same; the checkout may be edited between them."""
 
 
 def start(root) -> subprocess.Popen:
@@ -41,15 +42,14 @@ def finish(process: subprocess.Popen) -> None:
     assert process.returncode == 0, err[-2000:]
 
 
-def table(store: Store, name: str) -> pd.DataFrame:
-    frame = store.read(name)
+def table(store: Store, name: str, part: str) -> pd.DataFrame:
+    frame = store.read(name, part)
     return frame.drop(columns=[c for c in VOLATILE if c in frame])
 
 
 def test_a_killed_sweep_goes_on_and_ends_like_an_uninterrupted_one(graph: Graph, tmp_path):
-    whole = copied(graph, tmp_path / "whole", "predictions", "history", "members", "runs").store()
+    whole = graph.store  # which made the same partitions without a stop
     cut = copied(graph, tmp_path / "cut", "predictions", "history", "members", "runs").store()
-    finish(start(tmp_path / "whole"))
 
     process = start(tmp_path / "cut")
     deadline = time.monotonic() + 200
@@ -61,12 +61,13 @@ def test_a_killed_sweep_goes_on_and_ends_like_an_uninterrupted_one(graph: Graph,
     process.wait()
     published = list(cut.parts("runs"))
     before = {p.path: p.path.stat().st_mtime_ns for p in published}
-    assert 1 <= len(before) < 4
+    assert 1 <= len(before) < 3
     finish(start(tmp_path / "cut"))
 
     assert all(path.stat().st_mtime_ns == at for path, at in before.items()), "nothing published is trained again"
     for name in ("predictions", "history", "members", "runs"):
-        pd.testing.assert_frame_equal(table(cut, name), table(whole, name))
+        for part in cut.parts(name):
+            pd.testing.assert_frame_equal(table(cut, name, part.name), table(whole, name, part.name))
     left = {fold.parent.name for fold in cut.root.glob("work/*/fold*")}
     # One that was killed after it was published and before it tidied up is not begun again: `piano gc` finds it.
     assert left <= {digest(part.key, part.name) for part in published}

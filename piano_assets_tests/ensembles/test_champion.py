@@ -181,6 +181,11 @@ def test_a_rollback_holds_the_title_until_it_is_released(fitted, tmp_path):
     assert current_key(home) == "k1"
     release(home)
     assert promote(home, "k3")
-    assert json.loads((home / "current.json").read_text()) == {"part_key": "k3", "before": ["k1", "k2"], "held": False}
+    assert json.loads((home / "current.json").read_text()) == {
+        "part_key": "k3",
+        "before": ["k1", "k2"],
+        "held": False,
+        "beside": None,
+    }
     shutil.rmtree(home / "k1")  # a champion that is gone cannot score
     assert roll_back(home) == "k2"

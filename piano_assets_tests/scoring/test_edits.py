@@ -5,7 +5,7 @@ import pytest
 
 from piano_assets.corpus.performance import SOFT, SUSTAIN
 from piano_assets.dimensions import NAMES
-from piano_assets.scoring.edits import EDITS, STEPS, deeper_pedal, earlier_pedal, louder, slower
+from piano_assets.scoring.edits import EDITS, STEPS, deeper_pedal, earlier_pedal, longer_pedal, louder, slower
 from piano_assets_tests.features.notes import line, performance
 
 NOTES = line([60, 62, 64, 65, 67, 69, 71, 72, 74, 76], ioi=1.0, duration=1.0, velocity=[50, 126, *[60] * 8])
@@ -50,6 +50,30 @@ def test_without_a_pedal_it_comes_at_the_end():
     assert [share_down(earlier_pedal(performance(NOTES), step)) for step in range(STEPS)] == pytest.approx(
         [0, 0.2, 0.4, 0.6, 0.8]
     )
+
+
+def depth(p, t):
+    """The pedal's depth at times (n,), read from its movements one by one."""
+    time, value = p.pedal()
+    return np.array([([0] + [v for at, v in zip(time, value, strict=True) if at <= x])[-1] for x in t])
+
+
+def test_the_pedal_comes_up_later_and_is_nowhere_higher():
+    played = performance(NOTES, MOVES)
+    moves = list(zip(*(x.tolist() for x in longer_pedal(played, 4).pedal()), strict=True))
+    assert moves == [(0.0, 0), (2.0, 127), (pytest.approx(5.2), 20)]
+    rng = np.random.default_rng(0)
+    random = [
+        (t, SUSTAIN, int(v)) for t, v in zip(np.sort(rng.uniform(0, 9.5, 60)), rng.integers(0, 128, 60), strict=True)
+    ]
+    played = performance(NOTES, random)
+    for step in range(1, STEPS):
+        edited, at = longer_pedal(played, step), rng.uniform(0, 9.9, 50)
+        seen = np.stack([depth(played, np.maximum(at - back, 0)) for back in np.linspace(0, 0.05 * step, 400)])
+        # By brute force on a grid of an eighth of a millisecond a step, which misses at most a movement in passing.
+        assert np.mean(depth(edited, at) == seen.max(0)) >= 0.98
+        assert np.all(depth(edited, at) >= seen.max(0))
+    assert longer_pedal(performance(NOTES), 3).pedal()[1].tolist() == [0]
 
 
 def test_the_foot_is_lower_wherever_it_is():

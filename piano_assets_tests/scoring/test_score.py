@@ -1,5 +1,6 @@
 """Scores of recordings: the clips that a champion learnt from come back as they were learnt, and sums add up."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,14 @@ import pytest
 from piano_assets.corpus.rendering.modal import render_modal
 from piano_assets.corpus.rendering.write import write_wav
 from piano_assets.ensembles.champion_files import champion_home
+from piano_assets.features.families import family_of
 from piano_assets.features.sound import sound_table
 from piano_assets.features.symbolic import music_features, symbolic_features
 from piano_assets.features.traditional import traditional_table
 from piano_assets.scoring.heard import Window, features_of, windows_of
 from piano_assets.scoring.recordings import read_recording
-from piano_assets.scoring.score import score, scorer_of
-from piano_assets.scoring.windows import Lengths
+from piano_assets.scoring.score import PASSAGES, score, scorer_of
+from piano_assets.scoring.windows import Lengths, without
 
 
 def test_a_window_has_the_features_of_the_corpus(midi_files, tmp_path):
@@ -97,3 +99,24 @@ def test_sound_without_notes_is_scored_by_the_champion_of_sound(midi_files, cham
     )
     with pytest.raises(ValueError, match="features of notes need notes: transcribe the recording, or bring MIDI"):
         features_of([Window(0, 1, None, heard.samples)], "all_music_absolute", "modal")
+
+
+def test_passages_say_what_a_score_would_lose_without_them(midi_files, scorer):
+    recording = read_recording(midi_files[4])
+    scores = score(recording, scorer)
+    window = scores.windows[0]
+    assert {p.window for p in scores.passages} == set(range(len(scores.windows)))
+    mine = [p for p in scores.passages if p.window == 0]
+    assert 2 <= len(mine) <= PASSAGES
+    assert (mine[0].start_s, mine[-1].end_s) == (window.start_s, window.end_s)
+    assert all(a.end_s == b.start_s for a, b in itertools.pairwise(mine))
+    onsets = recording.performance.onset_s
+    assert all(np.isclose(onsets, p.start_s).any() for p in mine)
+    # By hand: notes of the passage left out, the sound as it was.
+    rest = replace(window, performance=without(window.performance, mine[1].start_s, mine[1].end_s))
+    x, names = features_of([rest], "all_music_absolute", "modal")
+    sounding = np.array([family_of(name).startswith("audio") for name in names])
+    x[0, sounding] = scores.features[0, sounding]
+    lost = scores.by_window[0] - np.clip(scorer.holder.predict(x)[0], 0, 1)
+    np.testing.assert_allclose(scores.by_passage[1], lost, atol=1e-12)
+    assert np.abs(scores.by_passage).max() > 0

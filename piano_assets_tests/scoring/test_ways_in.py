@@ -60,7 +60,7 @@ def test_the_command_prints_a_table_lines_for_programs_and_pages(run, midi_files
     lines = run("--json", "--html", tmp_path / "pages", *midi_files[:2]).output.splitlines()
     assert [json.loads(line)["recording"] for line in lines] == [p.name for p in midi_files[:2]]
     page = (tmp_path / "pages" / f"{midi_files[0].name}.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert "http" not in page.replace("http-equiv", "")
     assert "In numbers" in page
 
@@ -101,7 +101,7 @@ def test_a_champion_that_was_replaced_is_not_remembered(midi_files, champion_roo
     assert (before, score_file(midi_files[0], root).champion["part_key"]) == ("k1", "k2")
 
 
-def test_two_recordings_are_set_side_by_side(champion_root, midi_files, monkeypatch):
+def test_two_recordings_are_set_side_by_side(champion_root, midi_files, tmp_path, monkeypatch):
     monkeypatch.setenv("PIANO_DATA", str(champion_root.parent))
     monkeypatch.setenv("PIANO_CORPUS", "synthetic")
     done = CliRunner().invoke(main, ["compare", str(midi_files[0]), str(midi_files[1])])
@@ -109,3 +109,32 @@ def test_two_recordings_are_set_side_by_side(champion_root, midi_files, monkeypa
     scores = [score_file(path, champion_root) for path in midi_files[:2]]
     assert f"{scores[1].value[0] - scores[0].value[0]:+.2f}" in done.output
     assert done.output.count(" .. ") == 19
+    page = tmp_path / "pages" / "both.html"
+    done = CliRunner().invoke(main, ["compare", "--json", "--html", str(page), str(midi_files[0]), str(midi_files[1])])
+    told = json.loads(done.output)
+    assert [d["dimension"] for d in told["differences"]] == list(NAMES)
+    for d in told["differences"]:
+        assert sum(d["moved_by"].values()) == pytest.approx(d["value"], abs=1e-3)
+    assert page.read_text().count("data:image/png;base64,") == 3
+    assert midi_files[1].name in page.read_text()
+
+
+def test_the_champion_before_can_score_beside_the_present_one(run, champion_root, midi_files, tmp_path, monkeypatch):
+    shutil.copytree(champion_root, tmp_path / "synthetic")
+    monkeypatch.setenv("PIANO_DATA", str(tmp_path))
+    home = tmp_path / "synthetic" / "champions" / "performance"
+
+    def champion(*given):
+        return CliRunner().invoke(main, ["champion", "performance", *given])
+
+    alone = champion("--beside")
+    assert alone.exit_code == 1
+    assert "nobody held the title before k1" in alone.output
+    shutil.copytree(home / "k1", home / "k0")
+    (home / "current.json").write_text('{"part_key": "k1", "before": ["k0"], "held": false}')
+    assert "k0 scores beside it" in champion("--beside").output
+    assert "before" in run(midi_files[0]).output
+    told = json.loads(run("--json", midi_files[0]).output)
+    assert [s["value"] for s in told["beside"]["scores"]] == [s["value"] for s in told["scores"]]
+    assert "it scores alone" in champion("--alone").output
+    assert json.loads(run("--json", midi_files[0]).output)["beside"] is None

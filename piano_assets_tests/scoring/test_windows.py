@@ -8,7 +8,7 @@ import pytest
 from piano_assets.corpus.performance import SOFT, SUSTAIN
 from piano_assets.features.symbolic.pedal import pedal
 from piano_assets.features.symbolic.reading import Reading
-from piano_assets.scoring.windows import Lengths, cut_points, gaps_of_notes, gaps_of_sound, part_of
+from piano_assets.scoring.windows import Lengths, cut_points, gaps_of_notes, gaps_of_sound, part_of, without
 from piano_assets_tests.features.notes import line, performance
 
 LENGTHS = Lengths(4.0, 8.0, 16.0)
@@ -97,3 +97,25 @@ def test_a_pedal_that_is_down_at_the_cut_is_down_in_the_part():
     assert pedal(Reading(part)) == pytest.approx(pedal(Reading(again)), nan_ok=True)
     with pytest.raises(ValueError, match=r"no note begins between 4\.1 and 4\.9 s"):
         part_of(performance(notes, moves), 4.1, 4.9)
+
+
+def test_without_a_passage_what_follows_comes_earlier():
+    played = performance(
+        line([60, 62, 64, 65, 67], ioi=1.0, duration=1.5),
+        [(0.0, SUSTAIN, 0), (1.2, SUSTAIN, 100), (2.5, SUSTAIN, 40), (2.6, SOFT, 127), (4.2, SUSTAIN, 0)],
+    )
+    rest = without(played, 1.0, 3.0)
+    assert rest.onset_s.tolist() == [0, 1, 2]
+    assert rest.pitch.tolist() == [60, 65, 67]
+    assert rest.offset_s.tolist() == [1.5, 2.5, 3.5]
+    moves = list(zip(rest.control_time_s.tolist(), rest.controller.tolist(), rest.control_value.tolist(), strict=True))
+    assert moves == [(0, SUSTAIN, 0), (1, SUSTAIN, 40), (1, SOFT, 127), (pytest.approx(2.2), SUSTAIN, 0)]
+    first = without(played, 0.0, 2.0)
+    assert first.onset_s.tolist() == [0, 1, 2]
+    assert first.pedal()[1].tolist() == [100, 40, 0]
+    assert first.pedal()[0].tolist() == pytest.approx([0, 0.5, 2.2])
+    last = without(played, 3.0, 6.0)
+    assert last.pitch.tolist() == [60, 62, 64]
+    assert last.control_time_s.max() <= last.duration_s
+    with pytest.raises(ValueError, match="all notes begin between 0 and 9 s"):
+        without(played, 0.0, 9.0)

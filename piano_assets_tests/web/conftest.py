@@ -11,9 +11,6 @@ import uvicorn
 from piano_assets.web.app import app
 from piano_assets.web.jobs import Jobs
 from piano_assets.web.worker import Worker
-from piano_assets_tests.scoring.conftest import champion_root, midi_files
-
-__all__ = ["champion_root", "midi_files"]
 
 
 @contextmanager
