@@ -29,6 +29,11 @@ def pytest_configure() -> None:
             shutil.copyfile(compiled, its / compiled.name)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for processes of its own comes early, so that no worker is left with it at the end."""
+    items.sort(key=lambda item: "/web/" not in item.path.as_posix())
+
+
 @pytest.fixture(scope="session")
 def percepiano_dir() -> Path:
     """The real corpus: `PERCEPIANO_DIR`, else the folder beside the checkout; without either, skip."""

@@ -26,22 +26,30 @@ def find_recording(folder: Path, clip: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def read_audio(path: Path, sample_rate: int = 22050) -> np.ndarray:
+def read_audio(path: Path, sample_rate: int = 22050, most_s: float | None = None) -> np.ndarray:
     """Read a sound file as mono samples at `sample_rate` (Hz).
 
     Channels are averaged; another rate is converted by a polyphase filter (`scipy.signal.resample_poly`, Kaiser 5.0),
     clipped to [-1, 1] where the filter overshoots.
 
+    Args:
+        most_s: longest sound that is decoded, whatever the header promises; None: all of it.
     Returns:
         float32 (n_samples,) in [-1, 1].
 
     Raises:
-        AudioError: the file is unreadable, empty or shorter than a frame, silent, or holds a NaN or infinity.
+        AudioError: the file is unreadable, empty or shorter than a frame, silent, longer than `most_s`, or holds a NaN
+            or infinity.
     """
     import soundfile
 
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            most = -1 if most_s is None else int(most_s * rate)
+            samples = file.read(most, dtype="float32", always_2d=True)
+            if most_s is not None and len(file.read(1)):
+                raise AudioError(path, f"audio must last at most {most_s:g} s", "more")
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(path, "audio must be readable", error) from error
     finite = np.isfinite(samples)

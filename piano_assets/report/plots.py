@@ -3,6 +3,7 @@
 import base64
 import io
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -30,28 +31,34 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **more
     return figure, axes
 
 
+_drawn: "WeakKeyDictionary[Figure, dict[int, bytes]]" = WeakKeyDictionary()
+
+
 def png(figure: "Figure", dpi: int = 110) -> bytes:
-    """The figure as PNG bytes."""
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=dpi, metadata={"Software": None})
-    return sink.getvalue()
+    """The finished figure as PNG bytes. It is drawn once: a plot goes into a page, a file and a preview."""
+    drawn = _drawn.setdefault(figure, {})
+    if dpi not in drawn:
+        sink = io.BytesIO()
+        figure.savefig(sink, format="png", dpi=dpi, metadata={"Software": None})
+        drawn[dpi] = sink.getvalue()
+    return drawn[dpi]
 
 
-def data_uri(figure: "Figure", dpi: int = 110) -> str:
+def data_uri(figure: "Figure") -> str:
     """The figure as a data URI, for HTML and Markdown that open without a network."""
-    return "data:image/png;base64," + base64.b64encode(png(figure, dpi)).decode()
+    return "data:image/png;base64," + base64.b64encode(png(figure)).decode()
 
 
 def thumbnail(figure: "Figure", limit: int = 10_000) -> str:
-    """The figure as a data URI of at most `limit` characters: as large as that allows, with few colours.
+    """The figure as a data URI of at most `limit` characters: as large as that allows, at most 8/10 of it, with few colours.
 
     Raises:
         ValueError: it does not fit even at a tenth of its size.
     """
     from PIL import Image
 
-    whole = Image.open(io.BytesIO(png(figure, 90))).convert("RGB")
-    for tenths in range(10, 0, -1):
+    whole = Image.open(io.BytesIO(png(figure))).convert("RGB")
+    for tenths in range(8, 0, -1):
         size = (max(whole.width * tenths // 10, 1), max(whole.height * tenths // 10, 1))
         small = whole.resize(size, Image.Resampling.LANCZOS)
         for colours in (16, 6):

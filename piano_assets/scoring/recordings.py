@@ -88,9 +88,11 @@ def _read_midi(path: Path) -> Recording:
 def _read_sound(path: Path, hear: Hear | None, transcriber: str | None) -> Recording:
     _require_length(path)
     try:
-        samples = read_audio(path, SAMPLE_RATE)
+        samples = read_audio(path, SAMPLE_RATE, MOST_S)
     except AudioError as error:
         do = "Bring MIDI, or sound as wav, flac, mp3 or ogg."
+        if "at most" in error.rule:
+            do = "Bring one piece at a time."
         if "silent" in error.rule:
             do = "Check the microphone's level, and that the right input was recorded."
         raise RecordingError(path.name, f"{error.rule} (found {error.value})", do) from error

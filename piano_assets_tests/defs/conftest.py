@@ -24,7 +24,7 @@ def no_dead_instance():
 
 # Models that are fitted in a second each: what a slower one learns is tested where it is written.
 SMALL = {"family.ridge": 5, "family.kernel_ridge": 2, "ingredient.ridge": 1, "audio_only.rich_kernel_ridge": 1}
-SMALL |= {"literature.founding_kernel_ridge": 1}
+SMALL |= {"literature.founding_kernel_ridge": 1, "ensemble_members.snapshot": 1}
 NETWORK = {"ast.reference@smoke": 1}
 
 

@@ -1,5 +1,7 @@
 """Files that people bring: what is cut off, what is refused, and with which words."""
 
+from types import SimpleNamespace
+
 import mido
 import numpy as np
 import pandas as pd
@@ -139,3 +141,11 @@ def test_sound_in_which_nobody_plays_is_refused_where_notes_are_heard(tmp_path):
     with pytest.raises(RecordingError, match=r"noise\.wav: it holds 3 notes, under 10"):
         read_recording(path, lambda _: heard(NOTES[:3]))
     assert recordings.FEWEST_NOTES == 10
+
+
+def test_a_header_that_promises_less_than_there_is_does_not_fill_the_memory(tmp_path, monkeypatch):
+    path = wav(tmp_path / "liar.wav", 0.1 * np.random.default_rng(0).normal(size=RATE * 7))
+    monkeypatch.setattr(recordings, "MOST_S", 6.0)
+    monkeypatch.setattr(soundfile, "info", lambda _: SimpleNamespace(duration=1.0))
+    with pytest.raises(RecordingError, match=r"liar\.wav: audio must last at most 6 s .* Bring one piece at a time"):
+        read_recording(path)
