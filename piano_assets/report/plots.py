@@ -50,7 +50,7 @@ def data_uri(figure: "Figure") -> str:
 
 
 def thumbnail(figure: "Figure", limit: int = 10_000) -> str:
-    """The figure as a data URI of at most `limit` characters: as large as that allows, at most 8/10 of it, with few colours.
+    """The figure as a data URI of at most `limit` characters: as large as that allows, with few colours.
 
     Raises:
         ValueError: it does not fit even at a tenth of its size.
