@@ -5,13 +5,18 @@ has a distance of its own, so that one that is out of all bounds (a tempo that n
 hundreds of usual features.
 """
 
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from piano_assets.ensembles.champion_files import Holder
 from piano_assets.features.families import ASPECTS, aspect_of
 from piano_assets.models.relevance import weighted_distances
+from piano_assets.store.parts import write_file
 
+DOMAIN = "domain.npz"
 NEIGHBOURS = 5
 _FAR = 10.0
 """Spreads beyond which a feature counts no more: one that is undefined almost everywhere must not decide alone."""
@@ -56,11 +61,14 @@ def nearest(distances: np.ndarray) -> np.ndarray:
     return np.partition(distances, k - 1, axis=-1)[..., :k].mean(-1)
 
 
-def domain_of(features: np.ndarray, names: tuple[str, ...], clusters: np.ndarray) -> Domain:
+def domain_of(
+    features: np.ndarray, names: tuple[str, ...], clusters: np.ndarray, usual: np.ndarray | None = None
+) -> Domain:
     """What was heard in training clips.
 
     Args:
         features: (n, d), NaN where undefined; names: of the columns; clusters: (n,) music that clips share.
+        usual: of the same clips, where it is known: between all pairs of them it takes seconds.
     """
     undefined = np.isnan(features).all(0)
     low, centre, high = np.nanquantile(np.where(undefined, 0.0, features), [0.05, 0.5, 0.95], axis=0)
@@ -73,7 +81,27 @@ def domain_of(features: np.ndarray, names: tuple[str, ...], clusters: np.ndarray
     weights = member / member.sum(1, keepdims=True)
     empty = Domain(centre, spread, np.zeros((0, len(names)), np.float32), aspects, weights, np.zeros((len(aspects), 0)))
     heard = empty.place(features)
+    if usual is not None:
+        return replace(empty, heard=heard, usual=usual)
     between = weighted_distances(heard, heard, weights)
     between[:, clusters[:, None] == clusters[None]] = np.inf
     usual = np.sort(nearest(between).astype(np.float64), axis=1)
-    return Domain(centre, spread, heard, aspects, weights, usual)
+    return replace(empty, heard=heard, usual=usual)
+
+
+def domain_in(folder: Path, holder: Holder) -> Domain:
+    """The domain of a champion, kept beside it once it is known."""
+    path, reference = folder / DOMAIN, holder.record["reference_sha256"]
+    usual = None
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as kept:
+            usual = kept["usual"] if kept["reference"] == reference else None
+    return domain_of(holder.features, holder.feature_names, holder.clusters, usual)
+
+
+def keep_domain(folder: Path, holder: Holder) -> None:
+    """Write down, in a champion's folder, what takes long to know of its domain."""
+    sink = io.BytesIO()
+    domain = domain_of(holder.features, holder.feature_names, holder.clusters)
+    np.savez_compressed(sink, usual=domain.usual, reference=np.array(holder.record["reference_sha256"]))
+    write_file(folder / DOMAIN, sink.getvalue())

@@ -11,7 +11,7 @@ from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.ensembles.champion_files import Holder, load_champion
 from piano_assets.features.families import aspect_of
 from piano_assets.features.sets import SOURCES
-from piano_assets.scoring.domain import Domain, domain_of
+from piano_assets.scoring.domain import Domain, domain_in
 from piano_assets.scoring.explain import effects, shapley
 from piano_assets.scoring.heard import (
     OF_NOTES,
@@ -111,7 +111,7 @@ def scorer_of(folder: Path) -> Scorer:
     return Scorer(
         holder=holder,
         lengths=Lengths.of_clips(holder.duration_s),
-        domain=domain_of(holder.features, holder.feature_names, holder.clusters),
+        domain=domain_in(folder, holder),
         reference=np.nanmedian(holder.features[people], axis=0),
         heard=np.sort(holder.out_of_fold[people], axis=0),
     )

@@ -1,10 +1,13 @@
 """How far a recording is from what was heard: distances by hand, and planted strangers."""
 
+import shutil
+
 import numpy as np
 import pytest
 
+from piano_assets.ensembles.champion_files import champion_home, load_champion
 from piano_assets.features.symbolic import symbolic_names
-from piano_assets.scoring.domain import NEIGHBOURS, domain_of, nearest
+from piano_assets.scoring.domain import DOMAIN, NEIGHBOURS, domain_in, domain_of, keep_domain, nearest
 
 NAMES = tuple(n for n in symbolic_names() if n.startswith(("timing_", "dynamics_")) and not n.endswith("_vs_deadpan"))
 N, N_CLUSTERS = 240, 12
@@ -59,3 +62,17 @@ def test_undefined_and_constant_features_decide_nothing():
 
 def test_nearest_of_few_is_the_mean_of_all():
     assert nearest(np.array([[3.0, 1.0, 2.0]])).tolist() == [2.0]
+
+
+def test_what_is_kept_is_the_domain_and_that_of_another_reference_is_not_taken(champion_root, tmp_path):
+    folder = shutil.copytree(champion_home(champion_root, "performance") / "k1", tmp_path / "k1")
+    holder = load_champion(folder)
+    fresh = domain_in(folder, holder)
+    keep_domain(folder, holder)
+    kept = domain_in(folder, holder)
+    for name in ("centre", "spread", "heard", "weights", "usual"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(fresh, name))
+    np.savez(folder / DOMAIN, usual=np.zeros_like(fresh.usual), reference=np.array("of another champion"))
+    np.testing.assert_array_equal(domain_in(folder, holder).usual, fresh.usual)
+    np.savez(folder / DOMAIN, usual=np.zeros_like(fresh.usual), reference=np.array(holder.record["reference_sha256"]))
+    assert not domain_in(folder, holder).usual.any(), "what is kept is read"
