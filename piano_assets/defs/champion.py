@@ -77,7 +77,7 @@ def champions(context: dg.AssetExecutionContext, piano: PianoData):
     """Fit the holder of a title on all clips, and keep it with its record."""
     from piano_assets.ensembles.champion import champion_table, fit_champion
     from piano_assets.ensembles.champion_files import champion_home, load_champion, promote, retell, save_champion
-    from piano_assets.scoring.domain import keep_domain
+    from piano_assets.scoring.domain import DOMAIN, keep_domain
     from piano_assets.training.provenance import git_state
 
     store, name = piano.store(), context.partition_key
@@ -93,8 +93,9 @@ def champions(context: dg.AssetExecutionContext, piano: PianoData):
         record = {"champion": name, "hears": title.hears, "part_key": wanted, "git_commit": commit}
         record |= {"fitted_at": at.isoformat(), "rule": procedure.rule}
         save_champion(folder, fitted, store.read("clips", "all"), record)
-        keep_domain(folder, load_champion(folder))
         part = store.write(TABLE, champion_table(name, fitted, wanted, commit, at), key=wanted, name=name)
+    if not (folder / DOMAIN).is_file():
+        keep_domain(folder, load_champion(folder))
     # Looks may have come since it was fitted.
     retell(folder, nested=nested_score(store, holder), coverage=coverage(store, holder, procedure))
     if not promote(folder.parent, wanted):

@@ -22,6 +22,30 @@ _FAR = 10.0
 """Spreads beyond which a feature counts no more: one that is undefined almost everywhere must not decide alone."""
 
 
+SLOWEST_FALL, LEAST_RISE, LEAST_RATIO = -3.0, 0.57, 1.19
+"""Between one stroke and the next a string can only die away, and it begins sooner than it ends. Of each clip of the
+corpus, in its piano's sound, the level falls by over 3.7 dB per second in half of all moments, and rises of bands
+spread by at least .57 dB, and by at least 1.19 times as much as falls. What is bowed, blown or sung is beyond in one of
+the three more often than not (`benchmarks.instruments`)."""
+_SOUNDING_DB = 45.0
+
+
+def is_held(samples: np.ndarray) -> bool:
+    """Whether a sound is held, or swells, as that of struck strings cannot. samples: (n,) at 22.05 kHz."""
+    from piano_assets.features.sound.decay import decay, slopes
+    from piano_assets.features.sound.hearing import Hearing
+
+    h = Hearing(samples)
+    level = h.level[::2]
+    sounding = np.minimum(level[1:], level[:-1]) > level.max() - _SOUNDING_DB
+    found = decay(h)
+    return bool(
+        np.median(slopes(h)[sounding]) > SLOWEST_FALL
+        or found["decay_rise_sd_db"] < LEAST_RISE
+        or found["decay_rise_fall_ratio"] < LEAST_RATIO
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Domain:
     """What a champion has heard, ready to be compared with.

@@ -11,7 +11,7 @@ from piano_assets.dimensions import N_DIMENSIONS
 from piano_assets.ensembles.champion_files import Holder, load_champion
 from piano_assets.features.families import aspect_of
 from piano_assets.features.sets import SOURCES
-from piano_assets.scoring.domain import Domain, domain_in
+from piano_assets.scoring.domain import Domain, domain_in, is_held
 from piano_assets.scoring.explain import effects, shapley
 from piano_assets.scoring.heard import (
     OF_NOTES,
@@ -60,6 +60,7 @@ class Scores:
     windows: what was scored as a clip each; by_window: (n_windows, 19).
     moved: (n_aspects, 19) what each aspect moved the overall score by, against `reference_value` (19,), the score of
     the median human performance. effects: (d, 19) the same for single features, each by itself.
+    held_windows: (n_windows,) True where recorded sound is held, see `domain.is_held`; none is for MIDI.
     features: (n_windows, d). share_nearer: (n_windows, n_aspects), see `Domain`.
     heard: (n_people, 19) rising, scores of people's performances in the corpus.
     passages: of windows with notes; by_passage: (n_passages, 19) what a window's score would lose without each.
@@ -83,6 +84,7 @@ class Scores:
     heard: np.ndarray
     passages: tuple[Passage, ...]
     by_passage: np.ndarray
+    held_windows: np.ndarray
 
     @property
     def beyond(self) -> tuple[str, ...]:
@@ -91,8 +93,13 @@ class Scores:
         return tuple(aspect for aspect, share in zip(self.aspects, worst, strict=True) if share >= 0.5)
 
     @property
+    def held(self) -> bool:
+        """Whether most of what was recorded is held, as no struck string is: bowed, blown or sung."""
+        return bool(self.weights @ self.held_windows >= 0.5)
+
+    @property
     def in_domain(self) -> bool:
-        return not self.beyond
+        return not self.beyond and not self.held
 
     @property
     def weights(self) -> np.ndarray:
@@ -164,6 +171,7 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
         heard=scorer.heard,
         passages=tuple(passages),
         by_passage=_by_passage(passages, windows, tables, by_window, holder),
+        held_windows=np.array([w.samples is not None and is_held(w.samples) for w in windows], bool),
     )
 
 

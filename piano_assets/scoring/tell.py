@@ -12,6 +12,8 @@ from piano_assets.scoring.score import Scores
 MOST_EFFECTS = 5
 """Features that are named for each dimension."""
 _DIGITS = 4
+_STRANGE = {"timbre", "texture"}
+"""Aspects by which something else than a piano stands out."""
 
 
 def as_json(scores: Scores, beside: Scores | None = None) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def as_json(scores: Scores, beside: Scores | None = None) -> dict[str, Any]:
         "transcriber": recording.transcriber,
         "in_domain": scores.in_domain,
         "beyond": list(scores.beyond),
+        "held": scores.held,
         "warnings": warnings(scores),
         "champion": {
             name: champion.get(name)
@@ -100,10 +103,19 @@ def strongest(scores: Scores, dimension: int, aspect: str | None = None) -> list
 def warnings(scores: Scores) -> list[str]:
     """What must be known before a score is believed."""
     found = []
+    if scores.held:
+        found.append(
+            "This does not sound like a piano: what was heard is held, and does not die away as struck strings do. It "
+            "may be bowed, blown or sung, or an organ. Its scores mean nothing: bring a recording of a piano alone."
+        )
     if scores.beyond:
+        sounded = scores.recording.samples is not None
+        strange = sounded and _STRANGE & set(scores.beyond)
         found.append(
             f"Out of domain: in {_words(scores.beyond)} this recording is further from everything that the model has "
             "heard than any of its clips is from other music. Its scores are guesses."
+            + (" Is it a piano alone? Speech, noise, other instruments and bands sound so." if strange else "")
+            + (" Bring a recording of a piano alone, or MIDI." if sounded else "")
         )
     if scores.recording.performance is None:
         found.append(

@@ -16,6 +16,7 @@ from piano_assets.features.traditional import traditional_table
 from piano_assets.scoring.heard import Window, features_of, windows_of
 from piano_assets.scoring.recordings import read_recording
 from piano_assets.scoring.score import PASSAGES, score, scorer_of
+from piano_assets.scoring.tell import warnings
 from piano_assets.scoring.windows import Lengths, without
 
 
@@ -120,3 +121,31 @@ def test_passages_say_what_a_score_would_lose_without_them(midi_files, scorer):
     lost = scores.by_window[0] - np.clip(scorer.holder.predict(x)[0], 0, 1)
     np.testing.assert_allclose(scores.by_passage[1], lost, atol=1e-12)
     assert np.abs(scores.by_passage).max() > 0
+
+
+def held(seconds=9.0):
+    """A chorale of harmonic tones with vibrato, each as loud at its end as at its beginning."""
+    t = np.arange(round(1.5 * 22050)) / 22050
+    chords = [(60, 64, 67), (57, 60, 65), (55, 59, 62), (60, 64, 67), (62, 65, 69), (60, 64, 67)]
+    swell = np.minimum(1, np.minimum(t, t[::-1]) / 0.08)
+    bent = t + 2e-4 * np.sin(2 * np.pi * 5.5 * t)
+    hertz = [[440 * 2 ** ((p - 69) / 12) * k for p in chord for k in (1, 2, 3)] for chord in chords]
+    sound = np.concatenate([swell * sum(np.sin(2 * np.pi * f * bent) for f in of) for of in hertz])
+    return 0.05 * sound[: round(seconds * 22050)]
+
+
+def test_what_is_held_is_no_piano(midi_files, champion_root, tmp_path):
+    """A physical difference: between strokes a string dies away."""
+    sound = scorer_of(champion_home(champion_root, "sound") / "k1")
+    write_wav(tmp_path / "organ.wav", held(), 22050)
+    organ = score(read_recording(tmp_path / "organ.wav"), sound)
+    assert organ.held
+    assert not organ.in_domain
+    assert warnings(organ)[0].startswith("This does not sound like a piano: what was heard is held")
+    assert "bring a recording of a piano alone" in warnings(organ)[0]
+    for path in midi_files[::9]:
+        write_wav(tmp_path / "piano.wav", render_modal(read_recording(path).performance), 22050)
+        piano = score(read_recording(tmp_path / "piano.wav"), sound)
+        assert not piano.held
+        assert not piano.held_windows.any()
+    assert not score(read_recording(midi_files[0]), sound).held

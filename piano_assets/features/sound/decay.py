@@ -38,11 +38,16 @@ def decay(h: Hearing) -> dict[str, float]:
     return found
 
 
+def slopes(h: Hearing) -> np.ndarray:
+    """(n_frames / 2,) how fast the level changes, in dB per second, over two frames each."""
+    return np.diff(h.level[::2]) / (2 * FRAME_S)
+
+
 def _falls(h: Hearing) -> dict[str, float]:
     """Rises against falls of bands over two frames (asymmetry of spectral flux), and falls too fast to be a decay."""
     change = h.bands[2:] - h.bands[:-2]
     rise, fall = np.maximum(change, 0).mean(axis=1), np.maximum(-change, 0).mean(axis=1)
-    level = np.diff(h.level[::2]) / (2 * FRAME_S)
+    level = slopes(h)
     high, low = change[:, 20:].mean(axis=1), change[:, :10].mean(axis=1)
     return {
         "decay_rise_mean_db": mean(rise),
