@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from piano_assets.cli.shared import console, store_of
@@ -43,9 +44,9 @@ def score(files: tuple[Path, ...], as_lines: bool, html: Path | None, transcribe
             click.echo(json.dumps(as_json(scores, beside)))
         else:
             for warning in warnings(scores):
-                console.print(f"[yellow]{warning}[/]", highlight=False)
+                console.print(warning, style="yellow", markup=False, highlight=False)
             console.print(_table(scores, beside))
-            console.print(f"[dim]{about_champion(scores)}[/]", highlight=False)
+            console.print(about_champion(scores), style="dim", markup=False, highlight=False)
         if html is not None:
             from piano_assets.report.recording import page
 
@@ -64,7 +65,7 @@ def _table(scores: "Scores", beside: "Scores | None") -> Table:
     from piano_assets.scoring.tell import strongest
 
     windows = "1 window" if len(scores.windows) == 1 else f"{len(scores.windows)} windows"
-    table = Table(title=f"{scores.recording.name}: {scores.recording.duration_s:.0f} s, {windows}")
+    table = Table(title=f"{escape(scores.recording.name)}: {scores.recording.duration_s:.0f} s, {windows}")
     for name in ("from", "to"):
         table.add_column(name)
     for name in ("score", f"{100 * scores.champion['level']:.0f} %", "of 100", *(["before"] if beside else [])):
@@ -115,11 +116,11 @@ def compare(first: Path, second: Path, as_object: bool, html: Path | None, trans
         click.echo(json.dumps(told))
         return
     for warning in told["warnings"]:
-        console.print(f"[yellow]{warning}[/]", highlight=False)
-    table = Table(title=f"{second.name} less {first.name}")
+        console.print(warning, style="yellow", markup=False, highlight=False)
+    table = Table(title=f"{escape(second.name)} less {escape(first.name)}")
     for name in ("from", "to"):
         table.add_column(name)
-    for name in (first.name, second.name, "difference", f"{100 * told['level']:.0f} %"):
+    for name in (escape(first.name), escape(second.name), "difference", f"{100 * told['level']:.0f} %"):
         table.add_column(name, justify="right")
     table.add_column("mostly by")
     for of in told["differences"]:
@@ -128,7 +129,7 @@ def compare(first: Path, second: Path, as_object: bool, html: Path | None, trans
         cells = f"{of['first']:.2f}", f"{of['second']:.2f}", f"{of['value']:+.2f}", interval, mostly
         table.add_row(of["low_pole"], of["high_pole"], *cells, style="bold" if of["told_apart"] else "")
     console.print(table)
-    console.print(f"[dim]bold: the interval leaves out 0. {about_champion(a)}[/]", highlight=False)
+    console.print(f"bold: the interval leaves out 0. {about_champion(a)}", style="dim", markup=False, highlight=False)
     if html is not None:
         console.print(html)
 

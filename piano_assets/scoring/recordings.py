@@ -126,6 +126,26 @@ def music_in(samples: np.ndarray) -> tuple[int, int]:
     return int(loud[0]) * _FRAME, min(len(samples), (int(loud[-1]) + 1) * _FRAME)
 
 
+_SIGNS = {
+    b"\x89PNG": "a picture (PNG)",
+    b"\xff\xd8\xff": "a picture (JPEG)",
+    b"GIF8": "a picture (GIF)",
+    b"%PDF": "a document (PDF)",
+    b"PK\x03\x04": "an archive or document (ZIP)",
+    b"\x1f\x8b": "an archive (gzip)",
+    b"<": "a page or score (XML or HTML)",
+}
+
+
+def looks_like(path: Path) -> str:
+    """What a file is by its first bytes, in words."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp":
+        return "sound or film in an MPEG-4 container (m4a, mp4)"
+    return next((words for sign, words in _SIGNS.items() if head.startswith(sign)), "of an unknown kind")
+
+
 def _require_length(path: Path) -> None:
     """Refuse what lasts too long by its header, before it is decoded."""
     import soundfile
@@ -134,7 +154,8 @@ def _require_length(path: Path) -> None:
         seconds = soundfile.info(path).duration
     except (soundfile.SoundFileError, OSError) as error:
         do = "Bring MIDI, or sound as wav, flac, mp3 or ogg; other sound is converted with ffmpeg, say."
-        raise RecordingError(path.name, f"it is neither MIDI nor sound that can be read ({error})", do) from error
+        found = f"it is {looks_like(path)}, neither MIDI nor sound that can be read"
+        raise RecordingError(path.name, found, do) from error
     if seconds > MOST_S:
         raise RecordingError(path.name, f"it lasts {seconds / 3600:.1f} h, over 1", "Bring one piece at a time.")
 

@@ -146,7 +146,7 @@ def test_what_holds_no_music_is_a_row_with_its_reason(piano, instance, midi_file
     assert done.success
     (row,) = store.read("recordings", partition_of(path)).to_dict("records")
     assert row["status"] == "refused"
-    assert "it is neither MIDI nor sound that can be read" in row["reason"]
+    assert "neither MIDI nor sound that can be read" in row["reason"]
     assert store.read("recording_scores", partition_of(path)).empty
 
 

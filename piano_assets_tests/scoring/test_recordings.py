@@ -99,7 +99,15 @@ REFUSED = {
     ),
     "picture.mp3": (
         lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(5000)),
-        r"picture.mp3: it is neither MIDI nor sound that can be read .* Bring MIDI, or sound as wav, flac, mp3 or ogg",
+        r"picture.mp3: it is a picture \(PNG\), neither MIDI nor sound that can be read\. Bring MIDI, or sound as wav",
+    ),
+    "phone.m4a": (
+        lambda p: p.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(5000)),
+        r"phone.m4a: it is sound or film in an MPEG-4 container \(m4a, mp4\), .* converted with ffmpeg",
+    ),
+    "letters.wav": (
+        lambda p: p.write_text("no sound " * 900),
+        r"letters.wav: it is of an unknown kind, neither MIDI nor sound that can be read",
     ),
     "silence.wav": (
         lambda p: wav(p, np.zeros(RATE * 5)),
