@@ -7,7 +7,7 @@ import pandas as pd
 
 from piano_assets.defs.corpus import key
 from piano_assets.defs.data import PianoData, progress, publish, result, spec
-from piano_assets.defs.ensembles import predictions_of
+from piano_assets.defs.ensembles import predictions_of, rows_of
 from piano_assets.defs.features import TABULAR
 from piano_assets.defs.planner import known
 from piano_assets.defs.results import AUTOMATION
@@ -63,9 +63,8 @@ def coverage(store: Store, holder: str, procedure: Procedure) -> dict[str, float
     from piano_assets.ensembles.coverage import nested_coverage, shares
 
     parts = predictions_of(store, procedure.candidates, f"{PREFIX}{holder}")
-    rows = {c: pd.concat([read_part(p).to_pandas() for p in of]) for c, of in parts.items()}
     rule = known(store).trials[procedure.candidates[0]].label_rule
-    return shares(nested_coverage(holder, procedure.rule, rows, store.read("labels", rule)))
+    return shares(nested_coverage(holder, procedure.rule, rows_of(parts), store.read("labels", rule)))
 
 
 @dg.multi_asset(

@@ -1,6 +1,6 @@
 """Assets of what is made from stored predictions: lookups, ensembles, procedures and the ledger of looks at them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -76,6 +76,11 @@ def predictions_of(store: Store, configs: Iterable[str], name: str) -> dict[str,
     return parts
 
 
+def rows_of(parts: Mapping[str, list[Part]]) -> dict[str, pd.DataFrame]:
+    """Config -> all rows of its parts of predictions, those of one seed below those of another."""
+    return {config: pd.concat([read_part(p).to_pandas() for p in of]) for config, of in parts.items()}
+
+
 ENSEMBLE_PARTITIONS = dg.StaticPartitionsDefinition(list(RECIPES))
 
 
@@ -107,8 +112,7 @@ def ensembles(context: dg.AssetExecutionContext, piano: PianoData):
     found = store.part("predictions", place, key=wanted)
     made = found is None
     if found is None:
-        members = {m: pd.concat([read_part(p).to_pandas() for p in ps]) for m, ps in parts.items()}
-        predictions, weights = combined(name, recipe, members, store.read("labels", rule))
+        predictions, weights = combined(name, recipe, rows_of(parts), store.read("labels", rule))
         store.write("ensemble_weights", weights, key=wanted, name=place)
         found = store.write("predictions", predictions, key=wanted, name=place)
     yield result(found, made, "ensembles", members=list(recipe.members))
@@ -146,8 +150,7 @@ def procedures(context: dg.AssetExecutionContext, piano: PianoData):
     part = store.part("predictions", place, key=wanted)
     made = part is None
     if part is None:
-        rows = {c: pd.concat([read_part(p).to_pandas() for p in of]) for c, of in parts.items()}
-        predictions, weights = run_procedure(name, procedure, rows, store.read("labels", rule))
+        predictions, weights = run_procedure(name, procedure, rows_of(parts), store.read("labels", rule))
         store.write("ensemble_weights", weights, key=wanted, name=place)
         part = store.write("predictions", predictions, key=wanted, name=place)
     yield result(part, made, "procedures", candidates=list(procedure.candidates))

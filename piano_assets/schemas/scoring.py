@@ -17,7 +17,7 @@ TABLES = (
             "n_notes": integer("notes, read or heard; NULL where none are known", 0, nullable=True),
             "transcriber": text("what heard the notes; NULL where nobody had to or could", nullable=True),
             "in_domain": flag("whether it is like what the champion has heard; false where it was not scored"),
-            "beyond": text("aspects in which it is like nothing heard, with commas", nullable=True),
+            "beyond": text("aspects in which it is like nothing heard; `held sound`: no piano", nullable=True),
             "received_at": Column(type="time", description="when it was taken from the inbox"),
             "status": text("what came of it", values=("scored", "refused")),
             "reason": text("why it was refused, and what to do", nullable=True),

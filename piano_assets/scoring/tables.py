@@ -9,6 +9,9 @@ import pandas as pd
 
 from piano_assets.schemas import TABLES
 
+HELD = "held sound"
+"""In the column `beyond`: what was recorded is no piano."""
+
 
 def recording_row(
     recording: str, file: str, content_hash: str, at: datetime, told: Mapping[str, Any] | None, reason: str | None
@@ -23,7 +26,7 @@ def recording_row(
         "status": "refused" if told is None else "scored",
         "reason": reason,
         "in_domain": bool(known.get("in_domain", False)),
-        "beyond": ", ".join(known.get("beyond", ())) or None,
+        "beyond": ", ".join([*([HELD] if known.get("held") else []), *known.get("beyond", ())]) or None,
         **{name: known.get(name) for name in ("kind", "duration_s", "n_notes", "transcriber")},
     }
     columns = TABLES["recordings"].columns
