@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 @click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line instead of tables.")
 @click.option("--html", type=click.Path(path_type=Path, file_okay=False), help="Write a page for each FILE here.")
 @click.option("--transcribe/--no-transcribe", default=None, help="Notes of sound (default: if the extra is there).")
-def score(files: tuple[Path, ...], as_lines: bool, html: Path | None, transcribe: bool | None) -> None:
+@click.option("--monitor/--no-monitor", default=True, help="Whether features and scores join the table `monitoring`.")
+def score(files: tuple[Path, ...], as_lines: bool, html: Path | None, transcribe: bool | None, monitor: bool) -> None:
     """Say how listeners would rate the recordings in FILES (MIDI, or sound), and what in the playing says so."""
     from piano_assets.corpus.transcription.transcriber import TranscriberMissing
     from piano_assets.ensembles.champion_files import NoChampion
     from piano_assets.scoring.api import score_beside, score_file
+    from piano_assets.scoring.monitoring import keep
     from piano_assets.scoring.recordings import RecordingError
     from piano_assets.scoring.tell import about_champion, as_json, warnings
 
-    root, refused = store_of().root, []
+    store, refused = store_of(), []
+    root = store.root
     for path in files:
         try:
             with console.status("") as status:
@@ -40,8 +43,11 @@ def score(files: tuple[Path, ...], as_lines: bool, html: Path | None, transcribe
             continue
         except (NoChampion, TranscriberMissing) as error:
             raise click.ClickException(str(error)) from error
+        told = as_json(scores, beside)
+        if monitor:
+            keep(store, told)
         if as_lines:
-            click.echo(json.dumps(as_json(scores, beside)))
+            click.echo(json.dumps(told))
         else:
             for warning in warnings(scores):
                 console.print(warning, style="yellow", markup=False, highlight=False)
@@ -140,7 +146,8 @@ def compare(first: Path, second: Path, as_object: bool, html: Path | None, trans
     "--minutes", default=20.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="A file may take."
 )
 @click.option("--transcribe/--no-transcribe", default=None, help="Notes of sound (default: if the extra is there).")
-def page(port: int, minutes: float, transcribe: bool | None) -> None:
+@click.option("--monitor/--no-monitor", default=True, help="Whether features and scores join the table `monitoring`.")
+def page(port: int, minutes: float, transcribe: bool | None, monitor: bool) -> None:
     """Serve a page on this machine that scores what is dropped into it."""
     import logging
     import tempfile
@@ -153,7 +160,7 @@ def page(port: int, minutes: float, transcribe: bool | None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with tempfile.TemporaryDirectory(prefix="piano-page-") as folder:
-        jobs = Jobs(Path(folder), Worker(store_of().root, 60 * minutes, transcribe))
+        jobs = Jobs(Path(folder), Worker(store_of().root, 60 * minutes, transcribe, monitor))
         console.print(f"http://127.0.0.1:{port} (Ctrl+C ends it)")
         uvicorn.run(app(jobs), host="127.0.0.1", port=port, log_level="warning")
 

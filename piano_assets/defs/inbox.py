@@ -1,7 +1,6 @@
 """Recordings that somebody lays into the inbox: a partition each, scored by the champions that hold a title."""
 
 import json
-import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from piano_assets.defs.corpus import key
 from piano_assets.defs.data import PianoData, result, spec
 from piano_assets.ensembles.champion_files import beside_champion, champion_home, current_champion, current_key
 from piano_assets.schemas import TABLES
+from piano_assets.scoring.tables import recording_id, recording_row, score_rows
 from piano_assets.store.parts import Store, file_sha256, read_part, write_file
 
 GROUP = "scoring"
@@ -23,7 +23,6 @@ SECONDS = 1800.0
 """A recording may take; an hour of sound is transcribed in that time where a GPU is at hand."""
 _STILL_S = 5.0
 """A file that changed since is still being written."""
-_LONGEST = 60
 
 
 _TABLES = ("recordings", "recording_scores", "monitoring")
@@ -48,12 +47,8 @@ def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def partition_of(path: Path) -> str:
-    """`<beginning of the content's hash>.<name>`: the same music under one name is one recording."""
-    return f"{file_sha256(path)[:12]}.{_plain(path)}"
-
-
-def _plain(path: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", path.name).strip("_")[:_LONGEST] or "recording"
+    """The partition of a file."""
+    return recording_id(path.name, file_sha256(path))
 
 
 def file_of(folder: Path, partition: str) -> Path:
@@ -62,9 +57,9 @@ def file_of(folder: Path, partition: str) -> Path:
     Raises:
         InboxError: it is not in the inbox.
     """
-    name = partition.split(".", 1)[-1]
-    for path in files_in(folder)[0]:
-        if _plain(path) == name and partition_of(path) == partition:
+    named = (path for path in files_in(folder)[0] if recording_id(path.name, partition) == partition)
+    for path in named:  # files of other names need not be read
+        if partition_of(path) == partition:
             return path
     raise InboxError(f"{folder}: no file has partition {partition!r}; lay it there again to score it")
 
@@ -80,7 +75,6 @@ def recordings(context: dg.AssetExecutionContext, piano: PianoData):
     What holds no music is a row with its reason, and no failure. The file stays where it is.
     """
     from piano_assets.scoring.monitoring import monitoring_rows
-    from piano_assets.scoring.tables import recording_row, score_rows
     from piano_assets.web.worker import Worker
 
     store, partition = piano.store(), context.partition_key

@@ -9,8 +9,10 @@ import pandas as pd
 from piano_assets.dimensions import NAMES
 from piano_assets.ensembles.champion_files import Holder
 from piano_assets.schemas import TABLES
+from piano_assets.scoring.tables import recording_id
 from piano_assets.statistics.drift import chance_psi, kolmogorov_smirnov, psi
 from piano_assets.statistics.multiplicity import holm
+from piano_assets.store.parts import Store, digest, read_part
 
 ALPHA, SHIFT = 0.05, 0.25
 """Drift is a corrected p value of at most `ALPHA` and an index over `SHIFT`: one says it is no chance, one that it is
@@ -34,6 +36,14 @@ def monitoring_rows(recording: str, told: Mapping[str, Any] | None) -> pd.DataFr
             found.append(rows.assign(window_start_s=window["start_s"], window_end_s=window["end_s"]))
     by = {"champion": told["champion"]["champion"], "part_key": told["champion"]["part_key"]}
     return pd.concat(found, ignore_index=True).astype({"value": float}).assign(recording=recording, **by)
+
+
+def keep(store: Store, told: Mapping[str, Any]) -> None:
+    """Write what was measured and scored of a recording into `monitoring`, unless this champion's is there already."""
+    name, part_key = recording_id(told["recording"], told["content_hash"]), told["champion"]["part_key"]
+    there = store.part("monitoring", name)
+    if there is None or part_key not in set(read_part(there, ["part_key"]).to_pandas()["part_key"]):
+        store.write("monitoring", monitoring_rows(name, told), key=digest("monitoring", name, part_key), name=name)
 
 
 def drift_table(monitored: pd.DataFrame, champions: Sequence[Holder]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Rows of the tables `recordings` and `recording_scores`, from what was told of a recording."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -9,8 +10,15 @@ import pandas as pd
 
 from piano_assets.schemas import TABLES
 
+_LONGEST = 60
 HELD = "held sound"
 """In the column `beyond`: what was recorded is no piano."""
+
+
+def recording_id(name: str, content_hash: str) -> str:
+    """`<beginning of the content's hash>.<name>`: the same music under one name is one recording."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:_LONGEST] or "recording"
+    return f"{content_hash[:12]}.{plain}"
 
 
 def recording_row(

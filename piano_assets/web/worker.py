@@ -33,10 +33,11 @@ class Worker:
     """A process that scores files, one at a time.
 
     root: folder of the corpus whose champions score. seconds: a file may take. transcribe: see `api.score_file`.
+    monitor: whether what is scored joins the table `monitoring`.
     """
 
-    def __init__(self, root: Path, seconds: float, transcribe: bool | None = None) -> None:
-        self.root, self.seconds, self.transcribe = root, seconds, transcribe
+    def __init__(self, root: Path, seconds: float, transcribe: bool | None = None, monitor: bool = False) -> None:
+        self.root, self.seconds, self.transcribe, self.monitor = root, seconds, transcribe, monitor
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
 
@@ -72,7 +73,9 @@ class Worker:
             self.stop()
             context = multiprocessing.get_context("spawn")
             self._connection, other = context.Pipe()
-            self._process = context.Process(target=_serve, args=(other, self.root, self.transcribe), daemon=True)
+            self._process = context.Process(
+                target=_serve, args=(other, self.root, self.transcribe, self.monitor), daemon=True
+            )
             self._process.start()
             other.close()
         return self._connection
@@ -81,28 +84,35 @@ class Worker:
 _EXPORT = "Export it again, as MIDI or wav."
 
 
-def _serve(connection: Connection, root: Path, transcribe: bool | None) -> None:
+def _serve(connection: Connection, root: Path, transcribe: bool | None, monitor: bool) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     while True:
         try:
             path = connection.recv()
         except EOFError:
             return
-        connection.send(_found(path, root, transcribe, connection.send))
+        connection.send(_found(path, root, transcribe, connection.send, monitor))
 
 
-def _found(path: Path, root: Path, transcribe: bool | None, told: Callable[[str], None]) -> Found:
+def _found(
+    path: Path, root: Path, transcribe: bool | None, told: Callable[[str], None], monitor: bool = False
+) -> Found:
     from piano_assets.ensembles.champion_files import NoChampion
     from piano_assets.report.recording import page
     from piano_assets.scoring.api import score_beside, score_file
+    from piano_assets.scoring.monitoring import keep
     from piano_assets.scoring.recordings import RecordingError
     from piano_assets.scoring.tell import as_json
+    from piano_assets.store.parts import Store
 
     try:
         scores = score_file(path, root, transcribe, told)
         beside = score_beside(scores, root)
+        found = as_json(scores, beside)
+        if monitor:
+            keep(Store(root), found)
         told("drawing")
-        return Found(as_json(scores, beside), page(scores, beside))
+        return Found(found, page(scores, beside))
     except (RecordingError, NoChampion) as error:
         return Found(refused=str(error))
     except MemoryError:

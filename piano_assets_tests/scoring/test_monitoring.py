@@ -10,10 +10,12 @@ from piano_assets.dimensions import NAMES
 from piano_assets.report.drift_plots import drift_figure
 from piano_assets.schemas import TABLES
 from piano_assets.scoring import monitoring
-from piano_assets.scoring.monitoring import MOVED, changes, drift_table, monitoring_rows
+from piano_assets.scoring.monitoring import MOVED, changes, drift_table, keep, monitoring_rows
 from piano_assets.scoring.recordings import read_recording
 from piano_assets.scoring.score import score
+from piano_assets.scoring.tables import recording_id
 from piano_assets.scoring.tell import as_json
+from piano_assets.store.parts import Store
 
 
 def rows_of(holder, features, scores, seconds=10.0):
@@ -110,3 +112,17 @@ def test_the_fixed_set_is_one_performance_of_each_cluster_and_changes_add_up(sco
     assert found.drop(NAMES[4])["mean_absolute_change"].max() == 0
     assert found["r"].min() == pytest.approx(1)
     assert list(found.index[found["mean_absolute_change"] > MOVED]) == [NAMES[4]]
+
+
+def test_a_recording_is_kept_once_for_each_champion(midi_files, scorer, tmp_path):
+    store = Store(tmp_path / "synthetic")
+    told = as_json(score(read_recording(midi_files[0]), scorer))
+    keep(store, told)
+    (part,) = store.parts("monitoring")
+    assert part.name == recording_id(midi_files[0].name, told["content_hash"])
+    before = part.path.stat().st_mtime_ns
+    keep(store, told)
+    assert part.path.stat().st_mtime_ns == before
+    other = told | {"champion": told["champion"] | {"part_key": "k2"}}
+    keep(store, other)
+    assert set(store.read("monitoring", part.name)["part_key"]) == {"k2"}

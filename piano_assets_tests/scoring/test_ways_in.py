@@ -14,12 +14,15 @@ from piano_assets.ensembles.champion_files import NoChampion
 from piano_assets.scoring import api
 from piano_assets.scoring.api import score_file
 from piano_assets.scoring.recordings import read_recording
+from piano_assets.scoring.tables import recording_id
 from piano_assets.scoring.tell import as_json
+from piano_assets.store.parts import Store
 
 
 @pytest.fixture
-def run(champion_root, monkeypatch):
-    monkeypatch.setenv("PIANO_DATA", str(champion_root.parent))
+def run(champion_root, tmp_path, monkeypatch):
+    shutil.copytree(champion_root, tmp_path / "data" / "synthetic")
+    monkeypatch.setenv("PIANO_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PIANO_CORPUS", "synthetic")
     return lambda *given: CliRunner().invoke(main, ["score", *map(str, given)])
 
@@ -119,10 +122,8 @@ def test_two_recordings_are_set_side_by_side(champion_root, midi_files, tmp_path
     assert midi_files[1].name in page.read_text()
 
 
-def test_the_champion_before_can_score_beside_the_present_one(run, champion_root, midi_files, tmp_path, monkeypatch):
-    shutil.copytree(champion_root, tmp_path / "synthetic")
-    monkeypatch.setenv("PIANO_DATA", str(tmp_path))
-    home = tmp_path / "synthetic" / "champions" / "performance"
+def test_the_champion_before_can_score_beside_the_present_one(run, midi_files, tmp_path):
+    home = tmp_path / "data" / "synthetic" / "champions" / "performance"
 
     def champion(*given):
         return CliRunner().invoke(main, ["champion", "performance", *given])
@@ -138,3 +139,12 @@ def test_the_champion_before_can_score_beside_the_present_one(run, champion_root
     assert [s["value"] for s in told["beside"]["scores"]] == [s["value"] for s in told["scores"]]
     assert "it scores alone" in champion("--alone").output
     assert json.loads(run("--json", midi_files[0]).output)["beside"] is None
+
+
+def test_what_is_scored_joins_monitoring_unless_somebody_minds(run, midi_files, tmp_path):
+    store = Store(tmp_path / "data" / "synthetic")
+    assert run("--no-monitor", midi_files[0]).exit_code == 0
+    assert not list(store.parts("monitoring"))
+    assert run(midi_files[0]).exit_code == 0
+    (part,) = store.parts("monitoring")
+    assert part.name.endswith(recording_id(midi_files[0].name, "").lstrip("."))

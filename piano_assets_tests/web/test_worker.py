@@ -56,7 +56,7 @@ def test_the_memory_of_the_process_is_limited(champion_root, midi_files, monkeyp
     limits = []
     monkeypatch.setattr(module.resource, "setrlimit", lambda what, limit: limits.append((what, limit)))
     monkeypatch.setattr("piano_assets.scoring.api.score_file", lambda *_: (_ for _ in ()).throw(MemoryError))
-    module._serve(Connection(), champion_root, None)
+    module._serve(Connection(), champion_root, None, False)
     assert limits == [(module.resource.RLIMIT_AS, (module.MOST_MEMORY, module.MOST_MEMORY))]
     assert answers[0].refused.endswith("it needs more than 12 GB. Bring a shorter piece.")
 
