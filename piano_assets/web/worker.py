@@ -7,6 +7,7 @@ is started for the next.
 import logging
 import multiprocessing
 import resource
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Worker:
         self.root, self.seconds, self.transcribe, self.monitor = root, seconds, transcribe, monitor
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
+        self._stopping = threading.Lock()
 
     def score(self, path: Path, told: Callable[[str], None]) -> Found:
         """Score a file; whatever happens to the process, an answer comes. told: called with what is being done."""
@@ -60,24 +62,27 @@ class Worker:
         return Found(refused=f"{path.name}: it took over {self.seconds:g} s. Bring a shorter piece.")
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-        if self._connection is not None:
-            self._connection.close()
-        self._process = self._connection = None
+        """End the process, whatever it does; may be called from another thread than the one that scores."""
+        with self._stopping:  # each process is ended, and its connection closed, once
+            process, connection = self._process, self._connection
+            self._process = self._connection = None
+        if process is not None:
+            process.kill()
+            process.join()
+        if connection is not None:
+            connection.close()
 
     def _ready(self) -> Connection:
         if self._connection is None or self._process is None or not self._process.is_alive():
             self.stop()
             context = multiprocessing.get_context("spawn")
-            self._connection, other = context.Pipe()
-            self._process = context.Process(
-                target=_serve, args=(other, self.root, self.transcribe, self.monitor), daemon=True
-            )
-            self._process.start()
+            connection, other = context.Pipe()
+            given = other, self.root, self.transcribe, self.monitor
+            process = context.Process(target=_serve, args=given, daemon=True)
+            process.start()
             other.close()
+            self._connection, self._process = connection, process
+            return connection
         return self._connection
 
 

@@ -35,7 +35,7 @@ def test_a_file_is_chosen_scored_and_shown(page, midi_files):
     result = page.frame_locator("iframe")
     result.get_by_role("heading", name=midi_files[3].name.strip()).wait_for(timeout=20_000)
     result.get_by_text("How listeners would rate it").first.wait_for()
-    assert result.locator("img").count() == 3
+    assert result.locator("img").count() == 4
     assert result.locator("img").first.evaluate("image => image.naturalWidth") > 500
 
 
