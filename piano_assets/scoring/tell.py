@@ -124,7 +124,8 @@ def warnings(scores: Scores) -> list[str]:
     elif scores.recording.transcriber is not None:
         found.append(
             f"Notes and pedals were transcribed by {scores.recording.transcriber}, which hears timing well and "
-            "dynamics, touch and pedal less well than MIDI has them."
+            "dynamics, touch and pedal less well than MIDI has them. The intervals are those of exact notes, so they "
+            "promise too much here."
         )
     if scores.champion.get("nested") is None:
         found.append("The procedure of this champion has not been scored: `piano champion --nested 1` does it.")
