@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from piano_assets.ensembles.champion_files import beside_champion, current_champion
-from piano_assets.scoring.recordings import AUDIO, SAMPLE_RATE, Hear, Recording, read_recording
+from piano_assets.scoring.recordings import AUDIO, MIDI, SAMPLE_RATE, Hear, Recording, read_recording
 from piano_assets.scoring.score import Scorer, Scores, score, scorer_of
 
 TRANSCRIBER = "transkun"
@@ -21,8 +21,12 @@ def can_transcribe() -> bool:
 
 
 def title_for(recording: Recording) -> str:
-    """The title whose champion scores a recording: with notes `performance`, without `sound`."""
-    return "sound" if recording.performance is None else "performance"
+    """The title whose champion scores a recording: `performance` MIDI, `sound` sound, whether notes were heard or not.
+
+    The champion of notes has learnt from exact ones. Transcribed pedals are down or up: it takes half-pedalled playing
+    for dry, and says so of everything that hangs on the pedal.
+    """
+    return "performance" if recording.kind == MIDI else "sound"
 
 
 def score_file(

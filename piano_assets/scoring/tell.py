@@ -119,13 +119,13 @@ def warnings(scores: Scores) -> list[str]:
         )
     if scores.recording.performance is None:
         found.append(
-            "Scored from the sound alone, without notes: pip install 'piano_assets[transcribe]' has them transcribed."
+            "Scored from the sound alone: MIDI of the same playing is heard better. (pip install "
+            "'piano_assets[transcribe]' has the notes transcribed and drawn.)"
         )
     elif scores.recording.transcriber is not None:
         found.append(
-            f"Notes and pedals were transcribed by {scores.recording.transcriber}, which hears timing well and "
-            "dynamics, touch and pedal less well than MIDI has them. The intervals are those of exact notes, so they "
-            "promise too much here."
+            f"Scored from the sound alone: notes and pedals, transcribed by {scores.recording.transcriber}, are drawn "
+            "and cut the music, but dynamics, touch and pedal are not heard well enough for the champion of notes."
         )
     if scores.champion.get("nested") is None:
         found.append("The procedure of this champion has not been scored: `piano champion --nested 1` does it.")

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -11,6 +12,7 @@ from piano_assets.cli import main
 from piano_assets.corpus.rendering.modal import render_modal
 from piano_assets.dimensions import NAMES
 from piano_assets.ensembles.champion_files import NoChampion
+from piano_assets.report.recording import page
 from piano_assets.scoring import api
 from piano_assets.scoring.api import score_file
 from piano_assets.scoring.recordings import read_recording
@@ -37,6 +39,23 @@ def test_the_kind_of_file_decides_which_champion_scores(midi_files, champion_roo
     without = score_file(path, champion_root, transcribe=False)
     assert without.champion["champion"] == "sound"
     assert "Scored from the sound alone" in as_json(without)["warnings"][0]
+    # Notes that were heard are drawn and cut the music; the champion of exact notes does not score them.
+    played = read_recording(midi_files[0]).performance
+    table = pd.DataFrame(
+        {
+            "event": "note",
+            "onset_s": played.onset_s,
+            "offset_s": played.offset_s,
+            "pitch": played.pitch,
+            "velocity": played.velocity,
+        }
+    )
+    monkeypatch.setattr(api, "_transcriber", lambda: lambda samples: table)
+    heard = score_file(path, champion_root, transcribe=True)
+    assert heard.champion["champion"] == "sound"
+    assert heard.recording.performance.n_notes == played.n_notes
+    assert "transcribed by transkun, are drawn" in as_json(heard)["warnings"][0]
+    assert "The playing" in page(heard)
     monkeypatch.setattr(api, "can_transcribe", lambda: False)
     assert score_file(path, champion_root).champion["champion"] == "sound"
 
