@@ -11,7 +11,6 @@ import pandas as pd
 from piano_assets.defs.corpus import key
 from piano_assets.defs.data import PianoData, result, spec
 from piano_assets.ensembles.champion_files import beside_champion, champion_home, current_champion, current_key
-from piano_assets.schemas import TABLES
 from piano_assets.scoring.tables import recording_id, recording_row, score_rows
 from piano_assets.store.parts import Store, file_sha256, read_part, write_file
 
@@ -124,9 +123,7 @@ def drift(context: dg.AssetExecutionContext, piano: PianoData):
     folders = _champions(store)
 
     def make() -> pd.DataFrame:
-        rows = [read_part(part).to_pandas() for part in store.parts("monitoring")]
-        monitored = pd.concat(rows) if rows else TABLES["monitoring"].empty()
-        return drift_table(monitored, [load_champion(folder) for folder in folders])
+        return drift_table(store.read("monitoring"), [load_champion(folder) for folder in folders])
 
     seen = sorted((p.name, p.key) for p in store.parts("monitoring"))
     wanted = key("scoring", "drift", seen, [folder.name for folder in folders])
@@ -141,8 +138,8 @@ def drift(context: dg.AssetExecutionContext, piano: PianoData):
 
 def _champions(store: Store) -> list[Path]:
     """Folders of the champions that score recordings now."""
-    homes = {title: champion_home(store.root, title) for title in CHAMPIONS_ASKED}
-    return [current_champion(store.root, title) for title, home in homes.items() if current_key(home) is not None]
+    held = [title for title in CHAMPIONS_ASKED if current_key(champion_home(store.root, title)) is not None]
+    return [current_champion(store.root, title) for title in held]
 
 
 @dg.asset_check(asset="drift", description="Recordings are still like what the champions learnt from.")

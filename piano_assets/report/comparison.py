@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from piano_assets.dimensions import DIMENSIONS
-from piano_assets.report.plots import GREY, INK, LOOKUP, SCORE, _figure, data_uri
-from piano_assets.report.recording import heat, roll
+from piano_assets.report.plots import GREY, INK, LOOKUP, SCORE, _figure
+from piano_assets.report.recording import embedded, heat, roll
 from piano_assets.report.templates import filled
 from piano_assets.scoring.compare import Difference
 from piano_assets.scoring.tell import about_champion, difference_as_json
@@ -25,7 +25,7 @@ def page(difference: Difference) -> str:
         "comparison.html",
         told=difference_as_json(difference),
         champion=about_champion(difference.first),
-        figures=[{"title": title, "note": note, "uri": data_uri(figure)} for title, note, figure in figures],
+        figures=embedded(figures),
     )
 
 

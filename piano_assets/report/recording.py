@@ -9,9 +9,11 @@ from piano_assets.dimensions import DIMENSIONS
 from piano_assets.report.plots import GREY, INK, LOOKUP, PALE, SCORE, _figure, data_uri
 from piano_assets.report.templates import filled
 from piano_assets.scoring.score import Scores
-from piano_assets.scoring.tell import about_champion, as_json, warnings
+from piano_assets.scoring.tell import about_champion, as_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -24,7 +26,6 @@ _WORDS_ABOVE = 16
 
 def page(scores: Scores, beside: Scores | None = None) -> str:
     """One HTML file that opens without a network. beside: what another champion says of the recording."""
-    told = as_json(scores, beside)
     figures = [("How listeners would rate it", _SCORES, scores_figure(scores))]
     figures.append(("What in the playing moved each score", _MOVED, moved_figure(scores)))
     if len(scores.windows) > 1:
@@ -35,11 +36,15 @@ def page(scores: Scores, beside: Scores | None = None) -> str:
         figures.append(("Where it is heard", _PASSAGES, passages_figure(scores.recording.performance, scores)))
     return filled(
         "recording.html",
-        told=told,
-        warnings=warnings(scores),
+        told=as_json(scores, beside),
         champion=about_champion(scores),
-        figures=[{"title": title, "note": note, "uri": data_uri(figure)} for title, note, figure in figures],
+        figures=embedded(figures),
     )
+
+
+def embedded(figures: "Sequence[tuple[str, str, Figure]]") -> list[dict[str, str]]:
+    """(title, note, figure) as the template of pages about playing shows them."""
+    return [{"title": title, "note": note, "uri": data_uri(figure)} for title, note, figure in figures]
 
 
 _SCORES = (
@@ -55,7 +60,6 @@ _ROLL = (
     "Notes by key and time, the louder the darker; below them the sustain pedal, and what listeners would hear in each "
     "stretch: the three scores that stand out most from the median performance."
 )
-
 _PASSAGES = (
     "The scores that depart most from the median performance, and the notes that make them so: what playing each "
     "passage adds to the score (red) or takes from it (blue), against the rest without it."

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from piano_assets.dimensions import DIMENSIONS, NAMES
+from piano_assets.dimensions import DIMENSIONS, NAMES, Dimension
 from piano_assets.features.families import aspect_of
 from piano_assets.scoring.compare import Difference
 from piano_assets.scoring.score import Scores
@@ -72,9 +72,7 @@ def as_json(scores: Scores, beside: Scores | None = None) -> dict[str, Any]:
 def _scored(scores: Scores) -> list[dict[str, Any]]:
     return [
         {
-            "dimension": of.name,
-            "low_pole": of.low,
-            "high_pole": of.high,
+            **_poles(of),
             "value": round(float(scores.value[k]), _DIGITS),
             "low": round(float(scores.low[k]), _DIGITS),
             "high": round(float(scores.high[k]), _DIGITS),
@@ -83,6 +81,10 @@ def _scored(scores: Scores) -> list[dict[str, Any]]:
         }
         for k, of in enumerate(DIMENSIONS)
     ]
+
+
+def _poles(of: Dimension) -> dict[str, str]:
+    return {"dimension": of.name, "low_pole": of.low, "high_pole": of.high}
 
 
 def _by_dimension(values: np.ndarray) -> dict[str, float]:
@@ -140,9 +142,7 @@ def difference_as_json(difference: Difference) -> dict[str, Any]:
         moved = dict(zip(first.aspects, (round(float(v), _DIGITS) for v in difference.moved[:, k]), strict=True))
         rows.append(
             {
-                "dimension": of.name,
-                "low_pole": of.low,
-                "high_pole": of.high,
+                **_poles(of),
                 "first": round(float(first.value[k]), _DIGITS),
                 "second": round(float(second.value[k]), _DIGITS),
                 "value": round(float(difference.value[k]), _DIGITS),
