@@ -21,7 +21,7 @@ from benchmarks.environment import environment
 from benchmarks.unheard import unheard
 from piano_assets.corpus.performance import Performance, performances
 from piano_assets.dimensions import NAMES
-from piano_assets.ensembles.champion_files import Holder, current_champion, load_champion
+from piano_assets.ensembles.champion_files import Learnt, current_champion, load_champion
 from piano_assets.scoring.domain import domain_of
 from piano_assets.scoring.edits import EDITS, STEPS
 from piano_assets.scoring.heard import Window, features_of
@@ -66,7 +66,7 @@ def measure(store: Store, n_clips: int) -> dict[str, Any]:
     return {"procedure": holder.record["procedure"], "n_clips": len(chosen), "steps": STEPS, "edits": found}
 
 
-def _measured(played: Performance, alter: Any, holder: Holder, told: str) -> np.ndarray:
+def _measured(played: Performance, alter: Any, holder: Learnt, told: str) -> np.ndarray:
     """(steps, d) features of a clip in each strength of an edit."""
     windows = [Window(0.0, 0.0, alter(played, step), None) for step in range(STEPS)]
     print(told, flush=True)

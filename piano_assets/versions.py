@@ -11,6 +11,7 @@ CODE_VERSION: dict[str, int] = {
     "modal": 1,
     "fluidsynth": 1,
     "transcription": 1,
+    "as_heard": 1,
     "symbolic": 1,
     "music": 1,
     "audio": 1,

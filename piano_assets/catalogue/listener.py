@@ -57,6 +57,14 @@ CANDIDATE_PERFORMANCE = Comparison(
     budget_note=_NESTED,
 )
 
+CANDIDATE_RECORDING = Comparison(
+    "candidate_recording",
+    "They keep it where notes and pedals are known as a transcriber hears them.",
+    "candidate_recording.reference",
+    _MIXED,
+    budget_note=_NESTED,
+)
+
 CANDIDATE_SOUND = Comparison(
     "candidate_sound",
     "On sound alone, where features are many and each says little, boosting is as good as relevance.",
@@ -90,4 +98,4 @@ AUDIO_ONLY = Comparison(
     budget_note=TABULAR,
 )
 
-COMPARISONS = (INGREDIENT, CANDIDATE, CANDIDATE_PERFORMANCE, CANDIDATE_SOUND, AUDIO_ONLY)
+COMPARISONS = (INGREDIENT, CANDIDATE, CANDIDATE_PERFORMANCE, CANDIDATE_RECORDING, CANDIDATE_SOUND, AUDIO_ONLY)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from piano_assets.catalogue.rules import conform, require
-from piano_assets.corpus.transcription import TRANSCRIBED
+from piano_assets.corpus.transcription import AS_HEARD, TRANSCRIBED
 from piano_assets.dimensions import N_DIMENSIONS
 
 Scalar = str | int | float | bool
@@ -93,7 +93,7 @@ class Inputs:
         require(not (self.spectrogram and self.notes), f"inputs: notes beside spectrogram={self.spectrogram!r}")
         require(self.top_k >= 0, f"inputs.top_k={self.top_k} must be >= 0")
         require(
-            not (self.rendering.startswith(TRANSCRIBED) and self.sequence),
+            not (self.rendering.startswith((TRANSCRIBED, AS_HEARD)) and self.sequence),
             f"inputs.rendering={self.rendering!r} has features only, no {self.sequence}",
         )
         require(not self.top_k or bool(self.features), f"inputs.top_k={self.top_k} selects features: name their set")

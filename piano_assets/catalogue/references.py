@@ -54,6 +54,10 @@ REFERENCES: dict[str, Trial] = {
     "listener.reference": LISTENER,
     "candidate.reference": vary(LISTENER, {"split": "nested"}),
     "candidate_performance.reference": vary(LISTENER, {"inputs.features": "all_music_absolute", "split": "nested"}),
+    "candidate_recording.reference": vary(
+        LISTENER,
+        {"inputs.features": "transcribable", "inputs.rendering": "as_heard.modal", "split": "nested"},
+    ),
     "candidate_sound.reference": vary(LISTENER, {"inputs.features": "audio_rich", "split": "nested"}),
     "procedure.reference": vary(FOREST, {"inputs.features": "symbolic", "split": "nested"}),
     "literature.reference": Trial(

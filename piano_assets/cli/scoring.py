@@ -98,8 +98,8 @@ def _table(scores: "Scores", beside: "Scores | None") -> Table:
 def compare(first: Path, second: Path, as_object: bool, html: Path | None, transcribe: bool | None) -> None:
     """Say how differently listeners would rate two recordings of the same piece, FIRST and SECOND."""
     from piano_assets.corpus.transcription.transcriber import TranscriberMissing
-    from piano_assets.ensembles.champion_files import NoChampion, current_champion
-    from piano_assets.scoring.api import score_file, scorer_in, title_for
+    from piano_assets.ensembles.champion_files import NoChampion, current_champion, load_learnt
+    from piano_assets.scoring.api import score_file, title_for
     from piano_assets.scoring.compare import CompareError
     from piano_assets.scoring.compare import compare as set_side_by_side
     from piano_assets.scoring.recordings import RecordingError
@@ -109,7 +109,7 @@ def compare(first: Path, second: Path, as_object: bool, html: Path | None, trans
     try:
         with console.status("") as status:
             a, b = (score_file(path, root, transcribe, status.update) for path in (first, second))
-        found = set_side_by_side(a, b, scorer_in(current_champion(root, title_for(a.recording))).holder)
+        found = set_side_by_side(a, b, load_learnt(current_champion(root, title_for(a.recording))))
     except (RecordingError, NoChampion, CompareError, TranscriberMissing) as error:
         raise click.ClickException(str(error)) from error
     told = difference_as_json(found)

@@ -75,7 +75,7 @@ def coverage(store: Store, holder: str, procedure: Procedure) -> dict[str, float
 def champions(context: dg.AssetExecutionContext, piano: PianoData):
     """Fit the holder of a title on all clips, and keep it with its record."""
     from piano_assets.ensembles.champion import champion_table, fit_champion
-    from piano_assets.ensembles.champion_files import champion_home, load_champion, promote, retell, save_champion
+    from piano_assets.ensembles.champion_files import champion_home, load_learnt, promote, retell, save_champion
     from piano_assets.scoring.domain import DOMAIN, keep_domain
     from piano_assets.training.provenance import git_state
 
@@ -94,7 +94,7 @@ def champions(context: dg.AssetExecutionContext, piano: PianoData):
         save_champion(folder, fitted, store.read("clips", "all"), record)
         part = store.write(TABLE, champion_table(name, fitted, wanted, commit, at), key=wanted, name=name)
     if not (folder / DOMAIN).is_file():
-        keep_domain(folder, load_champion(folder))
+        keep_domain(folder, load_learnt(folder))
     # Looks may have come since it was fitted.
     retell(folder, nested=nested_score(store, holder), coverage=coverage(store, holder, procedure))
     if not promote(folder.parent, wanted):

@@ -8,16 +8,18 @@ import pandas as pd
 
 from piano_assets.catalogue.comparisons import built_in
 from piano_assets.catalogue.trial import Trial
+from piano_assets.corpus.performance import Performance
+from piano_assets.corpus.transcription import AS_HEARD
 from piano_assets.defs.corpus import content, key, many
 from piano_assets.defs.data import PianoData, progress, publish, spec
 from piano_assets.features import note_events
 from piano_assets.features.spectrogram_specs import SPECTROGRAMS
 from piano_assets.features.spectrograms import spectrogram_file
-from piano_assets.store.parts import Store
+from piano_assets.store.parts import Store, digest
 from piano_assets.training.data import SYMBOLIC_RENDERING, VIEWED, feature_variants, sequence_names
 
 GROUP = "features"
-TABULAR = ("symbolic_features", "music_features", "audio_features", "sound_features")
+TABULAR = ("symbolic_features", "music_features", "as_heard_features", "audio_features", "sound_features")
 """Assets of table `features` that every corpus has."""
 
 
@@ -74,6 +76,45 @@ def music_features(context: dg.AssetExecutionContext, piano: PianoData):
 
     wanted = key("music", *content(store, ("notes", "all"), ("controls", "all")))
     yield publish(store, "features", wanted, make, "music", "music_features")
+
+
+@dg.multi_asset(
+    specs=[
+        spec(
+            "features",
+            name="as_heard_features",
+            description="Note-level features of every clip as a transcriber would have heard it: pedals down or up, "
+            "notes as long as the pedal holds them. Models of recordings learn from these.",
+            group=GROUP,
+            deps=["notes", "controls", "clips"],
+        )
+    ],
+    name="as_heard_features",
+)
+def as_heard_features(context: dg.AssetExecutionContext, piano: PianoData):
+    """Note-level features of every clip as a transcriber would have heard it, and its deadpan rendition alike."""
+    from piano_assets.corpus.performance import performances as assemble
+    from piano_assets.corpus.transcription.likeness import as_heard
+    from piano_assets.features.sets import notes_of
+    from piano_assets.features.symbolic import music_feature_table, symbolic_feature_table
+
+    store, rendering = piano.store(), notes_of(AS_HEARD)
+    inputs = content(store, ("notes", "all"), ("controls", "all"), ("clips", "all"))
+    told = progress(context, "features of what is heard")
+
+    def heard() -> dict[str, Performance]:
+        played = assemble(store.read("notes", "all"), store.read("controls", "all"))
+        return {clip: as_heard(performance) for clip, performance in played.items()}
+
+    makers: dict[str, Callable[[], pd.DataFrame]] = {
+        "symbolic": lambda: symbolic_feature_table(heard(), store.read("clips", "all"), told, rendering=rendering),
+        "music": lambda: music_feature_table(heard(), told, rendering=rendering),
+    }
+    made = False
+    for source, make in makers.items():
+        wanted = digest(key(source, *inputs), key("as_heard"))
+        made = store.ensure("features", f"{source}.{rendering}", wanted, make)[1] or made
+    yield many(store, "features", [f"{source}.{rendering}" for source in makers], made, asset="as_heard_features")
 
 
 @dg.multi_asset(
@@ -233,4 +274,4 @@ def _write_sequence(store: Store, name: str, rendering: str, told: Callable[[int
     return note_events.write_note_events(played, store.root, rendering, told)
 
 
-ASSETS = [symbolic_features, music_features, audio_features, sound_features, spectrograms]
+ASSETS = [symbolic_features, music_features, as_heard_features, audio_features, sound_features, spectrograms]

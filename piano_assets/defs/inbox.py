@@ -11,13 +11,12 @@ import pandas as pd
 from piano_assets.defs.corpus import key
 from piano_assets.defs.data import PianoData, result, spec
 from piano_assets.ensembles.champion_files import beside_champion, champion_home, current_champion, current_key
+from piano_assets.ensembles.titles import TITLES
 from piano_assets.scoring.tables import recording_id, recording_row, score_rows
 from piano_assets.store.parts import Store, file_sha256, read_part, write_file
 
 GROUP = "scoring"
 RECORDINGS = dg.DynamicPartitionsDefinition(name="recording")
-CHAMPIONS_ASKED = ("performance", "sound")
-"""Titles whose champions score recordings."""
 SECONDS = 1800.0
 """A recording may take; an hour of sound is transcribed in that time where a GPU is at hand."""
 _STILL_S = 5.0
@@ -73,14 +72,17 @@ def recordings(context: dg.AssetExecutionContext, piano: PianoData):
 
     What holds no music is a row with its reason, and no failure. The file stays where it is.
     """
+    from piano_assets.scoring.api import titles_asked
     from piano_assets.scoring.monitoring import monitoring_rows
     from piano_assets.web.worker import Worker
 
     store, partition = piano.store(), context.partition_key
-    for title in CHAMPIONS_ASKED:
+    titles = titles_asked()
+    for title in titles:
         current_champion(store.root, title)  # without one nobody is refused: the run says how it is made
-    champions = [current_key(champion_home(store.root, title)) for title in CHAMPIONS_ASKED]
-    beside = [beside_champion(store.root, title) for title in CHAMPIONS_ASKED]
+    # That of sound is asked whether a sound is strange, whoever scores it.
+    champions = [current_key(champion_home(store.root, title)) for title in dict.fromkeys((*titles, "sound"))]
+    beside = [beside_champion(store.root, title) for title in titles]
     wanted = key("scoring", partition, *champions, *(folder.name for folder in beside if folder is not None))
     page = store.root / "recordings" / f"{partition}.html"
     standing = {table: store.part(table, partition, key=wanted) for table in _TABLES}
@@ -114,7 +116,7 @@ def recordings(context: dg.AssetExecutionContext, piano: PianoData):
 @dg.multi_asset(specs=[spec("drift", group=GROUP, deps=["monitoring", "champions"])], name="drift")
 def drift(context: dg.AssetExecutionContext, piano: PianoData):
     """Compare all recordings with what the champions that score them learnt from."""
-    from piano_assets.ensembles.champion_files import load_champion
+    from piano_assets.ensembles.champion_files import load_learnt
     from piano_assets.report.drift_plots import drift_figure
     from piano_assets.report.plots import thumbnail
     from piano_assets.scoring.monitoring import drift_table
@@ -123,7 +125,7 @@ def drift(context: dg.AssetExecutionContext, piano: PianoData):
     folders = _champions(store)
 
     def make() -> pd.DataFrame:
-        return drift_table(store.read("monitoring"), [load_champion(folder) for folder in folders])
+        return drift_table(store.read("monitoring"), [load_learnt(folder) for folder in folders])
 
     seen = sorted((p.name, p.key) for p in store.parts("monitoring"))
     wanted = key("scoring", "drift", seen, [folder.name for folder in folders])
@@ -137,8 +139,8 @@ def drift(context: dg.AssetExecutionContext, piano: PianoData):
 
 
 def _champions(store: Store) -> list[Path]:
-    """Folders of the champions that score recordings now."""
-    held = [title for title in CHAMPIONS_ASKED if current_key(champion_home(store.root, title)) is not None]
+    """Folders of the champions that hold a title now."""
+    held = [title for title in TITLES if current_key(champion_home(store.root, title)) is not None]
     return [current_champion(store.root, title) for title in held]
 
 

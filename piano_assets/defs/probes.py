@@ -249,8 +249,9 @@ def robustness_asset(name: str) -> dg.AssetsDefinition:
 def heard_contents(store: Store, trial: Trial) -> list[str]:
     """Content hashes of what was heard, in order of clips."""
     from piano_assets.corpus.transcription.parts import heard_parts
+    from piano_assets.features.sets import sound_of
 
-    parts = heard_parts(store, trial.inputs.rendering)
+    parts = heard_parts(store, sound_of(trial.inputs.rendering))
     return [parts[clip].content_hash for clip in sorted(parts)]
 
 

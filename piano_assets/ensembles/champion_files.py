@@ -29,18 +29,16 @@ class NoChampion(FileNotFoundError):
     """Nobody holds a title here; the message says how one is made."""
 
 
-@dataclass(frozen=True, eq=False)
-class Holder:
-    """A champion as it was kept.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Learnt:
+    """What a champion learnt from, and what it is, without its models.
 
-    record: what it is; models: a fitted pipeline for each member, weights: (n_members, 19).
-    clips: (n,) what it learnt from, with excerpts, clusters, duration_s, and human: True for a person's playing.
-    features: (n, d) what it read of them, by feature_names; out_of_fold, target: (n, 19), see `Champion`.
+    record: what it is. clips: (n,) what it learnt from, with excerpts, clusters, duration_s, and human: True for a
+    person's playing. features: (n, d) what it read of them, by feature_names; out_of_fold, target: (n, 19), see
+    `Champion`.
     """
 
     record: dict[str, Any]
-    models: tuple[Any, ...]
-    weights: np.ndarray
     clips: np.ndarray
     excerpts: np.ndarray
     clusters: np.ndarray
@@ -65,6 +63,18 @@ class Holder:
     def half_widths(self) -> np.ndarray:
         """(19,) half widths of its intervals."""
         return np.array(self.record["half_widths"], np.float64)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(n_members, 19)."""
+        return np.array([m["weights"] for m in self.record["members"]], np.float64).reshape(-1, N_DIMENSIONS)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Holder(Learnt):
+    """A champion as it was kept. models: a fitted pipeline for each member."""
+
+    models: tuple[Any, ...]
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Scores (n, 19) of recordings by their features (n, d), columns as `feature_names`."""
@@ -121,8 +131,20 @@ def load_champion(folder: Path) -> Holder:
     """Read a champion.
 
     Raises:
-        FileNotFoundError: there is none in the folder.
         CheckpointError: a member that was changed or cut short, or holds a type that is not trusted.
+        FileNotFoundError, ValueError: see `load_learnt`.
+    """
+    learnt = load_learnt(folder)
+    members = enumerate(learnt.record["members"])
+    models = tuple(load_checkpoint(folder / f"member{k}", config=m["config"])[1] for k, m in members)
+    return Holder(**vars(learnt), models=models)
+
+
+def load_learnt(folder: Path) -> Learnt:
+    """Read what a champion learnt from, and its record: hundredths of a second, where its models take seconds.
+
+    Raises:
+        FileNotFoundError: there is no champion in the folder.
         ValueError: what it learnt from was changed or cut short.
     """
     record = read_record(folder)
@@ -130,16 +152,10 @@ def load_champion(folder: Path) -> Holder:
     found = file_sha256(path)
     if found != record["reference_sha256"]:
         raise ValueError(f"{path}: sha256 is {found}, expected {record['reference_sha256']}: it was changed or cut")
-    read = [load_checkpoint(folder / f"member{k}", config=m["config"]) for k, m in enumerate(record["members"])]
-    weights = np.array([m["weights"] for m in record["members"]], np.float64).reshape(-1, N_DIMENSIONS)
     with np.load(path, allow_pickle=False) as arrays:
-        return Holder(
-            record=record,
-            models=tuple(model for _, model in read),
-            weights=weights,
-            feature_names=tuple(arrays["feature_names"].tolist()),
-            **{name: arrays[name] for name in arrays.files if name != "feature_names"},
-        )
+        names = tuple(arrays["feature_names"].tolist())
+        others = {name: arrays[name] for name in arrays.files if name != "feature_names"}
+    return Learnt(record=record, feature_names=names, **others)
 
 
 def current_key(home: Path) -> str | None:

@@ -81,6 +81,11 @@ PROCEDURES: dict[str, Procedure] = {
         "notes, music and sound",
         _candidates("candidate_performance", "unbiased", "gradient_boosting", "extra_trees"),
     ),
+    **_mixed(
+        "recording_listener",
+        "notes and pedals as a transcriber hears them",
+        _candidates("candidate_recording", "unbiased", "gradient_boosting", "extra_trees"),
+    ),
     **_mixed("sound_listener", "sound", _candidates("candidate_sound", "gradient_boosting", "extra_trees")),
 }
 

@@ -28,6 +28,7 @@ def _title(hears: str, procedure: str) -> Title:
 TITLES: dict[str, Title] = {
     "aligned": _title("notes, pedals and sound, beside the score's deadpan rendition", "listener"),
     "performance": _title("notes, pedals and sound, without a score", "performance_listener"),
+    "recording": _title("notes and pedals that were transcribed from sound", "recording_listener"),
     "sound": _title("sound alone", "sound_listener"),
 }
 """Champion -> who may be it. Adding one is one line."""

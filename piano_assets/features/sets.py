@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from piano_assets.corpus.transcription import TRANSCRIBED
+from piano_assets.corpus.performance import Performance
+from piano_assets.corpus.transcription import AS_HEARD, TRANSCRIBED
+from piano_assets.corpus.transcription.likeness import as_heard
 from piano_assets.features import traditional
 
 SYMBOLIC_RENDERING = "midi"
@@ -19,6 +21,19 @@ RELATIVE_SUFFIX = "_vs_deadpan"
 HEARD_WELL = ("timing_", "asynchrony_", "texture_", "tonality_")
 """Families whose features a transcription gives about as the notes do (median r over clips .85 to .99); of dynamics,
 articulation and pedal it gives .6 to .8. The set `recording` takes these from the sound itself."""
+
+TRANSCRIBABLE = (
+    *("timing_", "asynchrony_", "articulation_", "texture_", "tonality_"),
+    *("dynamics_arch", "dynamics_slope", "dynamics_first_quarter", "dynamics_last_quarter"),
+    *("dynamics_pitch_r", "dynamics_ioi_r"),
+    *("dynamics_melody_minus_", "dynamics_bass_minus_"),
+    *("pedal_bass_lingering_", "pedal_pitch_classes_", "pedal_polyphony_mean", "pedal_polyphony_p90"),
+)
+"""What a transcription says of the playing whatever the piano and the microphone: of dynamics their course and the
+balance of voices, but no level and no range, and nothing that is weighted by loudness; of the pedal what sounds
+together, but not where it stands."""
+_BY_LOUDNESS = "_loud"
+"""Suffix of features of the music that are weighted by loudness."""
 
 SPECTRAL = tuple(name for name in traditional.SPECTRAL if name.startswith("spectral_"))
 """Mean and spread of centroid, rolloff and bandwidth: without the zero-crossing rate."""
@@ -62,6 +77,10 @@ FEATURE_SETS: dict[str, Callable[[str, str], bool]] = {
     "pretrained": lambda source, feature: source == PRETRAINED,
     "symbolic_pretrained": lambda source, feature: source == "symbolic" or _departs(source, feature),
     "all_music_pretrained": lambda source, feature: source in ("audio", *FROM_NOTES) or _departs(source, feature),
+    "transcribable": lambda source, feature: (
+        (source == "music" and not feature.endswith(_BY_LOUDNESS))
+        or (source == "symbolic" and feature.startswith(TRANSCRIBABLE) and not feature.endswith(RELATIVE_SUFFIX))
+    ),
     "recording": lambda source, feature: (
         source in ("audio", "sound", "music")
         or (source == "symbolic" and feature.startswith(HEARD_WELL) and not feature.endswith(RELATIVE_SUFFIX))
@@ -91,18 +110,36 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "pretrained": (PRETRAINED,),
     "symbolic_pretrained": ("symbolic", PRETRAINED),
     "all_music_pretrained": ("audio", *FROM_NOTES, PRETRAINED),
+    "transcribable": FROM_NOTES,
     "recording": ("audio", "sound", *FROM_NOTES),
 }
+
+
+def sound_of(rendering: str) -> str:
+    """The sound that a trial hears where it names `rendering`."""
+    return rendering.removeprefix(TRANSCRIBED).removeprefix(AS_HEARD)
+
+
+def notes_of(rendering: str) -> str:
+    """The rendering of note-level features where a trial names `rendering`."""
+    if rendering.startswith(TRANSCRIBED):
+        return rendering
+    return AS_HEARD.rstrip(".") if rendering.startswith(AS_HEARD) else SYMBOLIC_RENDERING
+
+
+def told_notes(performance: Performance, rendering: str) -> Performance:
+    """What of a performance note-level features are made from, where a trial names `rendering`."""
+    return as_heard(performance) if rendering.startswith(AS_HEARD) else performance
 
 
 def renderings(rendering: str) -> dict[str, str]:
     """Source -> the rendering whose rows a set takes, where a trial names `rendering`.
 
     `modal`: features of that sound and note-level features of the performance (`midi`). `transcribed.modal`: features
-    of that sound, and note-level features of what was heard in it.
+    of that sound, and note-level features of what was heard in it. `as_heard.modal`: features of that sound, and
+    note-level features of the performance as a transcriber would have heard it (`as_heard`).
     """
-    sound = rendering.removeprefix(TRANSCRIBED)
-    notes = SYMBOLIC_RENDERING if rendering == sound else rendering
+    sound, notes = sound_of(rendering), notes_of(rendering)
     return (
         dict.fromkeys(("audio", "sound"), sound) | dict.fromkeys(FROM_NOTES, notes) | {PRETRAINED: SYMBOLIC_RENDERING}
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from piano_assets.ensembles.champion_files import beside_champion, current_champion
+from piano_assets.ensembles.champion_files import beside_champion, champion_home, current_champion, current_key
 from piano_assets.scoring.recordings import AUDIO, MIDI, SAMPLE_RATE, Hear, Recording, read_recording
 from piano_assets.scoring.score import Scorer, Scores, score, scorer_of
 
@@ -21,12 +21,23 @@ def can_transcribe() -> bool:
 
 
 def title_for(recording: Recording) -> str:
-    """The title whose champion scores a recording: `performance` MIDI, `sound` sound, whether notes were heard or not.
+    """The title whose champion scores a recording: `performance` MIDI, `recording` transcribed notes, `sound` sound.
 
-    The champion of notes has learnt from exact ones. Transcribed pedals are down or up: it takes half-pedalled playing
-    for dry, and says so of everything that hangs on the pedal.
+    The champion of exact notes is not asked of transcribed ones: they know no half pedal, and notes last as long as the
+    pedal holds them. That of recordings has learnt from notes that are so.
     """
-    return "performance" if recording.kind == MIDI else "sound"
+    if recording.kind == MIDI:
+        return "performance"
+    return "sound" if recording.performance is None else "recording"
+
+
+def titles_asked(transcribe: bool | None = None) -> tuple[str, ...]:
+    """Titles whose champions score what may come. transcribe: see `score_file`."""
+    return "performance", "recording" if _heard(transcribe) else "sound"
+
+
+def _heard(transcribe: bool | None) -> bool:
+    return can_transcribe() if transcribe is None else transcribe
 
 
 def score_file(
@@ -45,19 +56,25 @@ def score_file(
         OSError: the file cannot be read from the disk.
     """
     say = told or (lambda _: None)
-    transcribe = can_transcribe() if transcribe is None else transcribe
+    transcribe = _heard(transcribe)
     say(f"reading {path.name}")
     hear = hearing(say) if transcribe else None
     recording = read_recording(path, hear, TRANSCRIBER if transcribe else None)
     folder = current_champion(root, title_for(recording))
     say(f"scoring {recording.duration_s:.0f} s of {'sound' if recording.kind == AUDIO else 'MIDI'}")
-    return score(recording, scorer_in(folder))
+    return score(recording, scorer_in(folder, _ear(recording, root)))
 
 
 def score_beside(scores: Scores, root: Path) -> Scores | None:
     """The same recording by the champion that was asked to score beside the present one; None where none was."""
     folder = beside_champion(root, title_for(scores.recording))
-    return None if folder is None else score(scores.recording, scorer_in(folder))
+    return None if folder is None else score(scores.recording, scorer_in(folder, _ear(scores.recording, root)))
+
+
+def _ear(recording: Recording, root: Path) -> Path | None:
+    """The champion of sound, where somebody holds that title and the recording is scored by one that hears none."""
+    held = title_for(recording) == "recording" and current_key(champion_home(root, "sound")) is not None
+    return current_champion(root, "sound") if held else None
 
 
 def hearing(say: Callable[[str], None]) -> Hear:
@@ -82,6 +99,6 @@ def _transcriber() -> Hear:
 
 
 @cache
-def scorer_in(folder: Path) -> Scorer:
+def scorer_in(folder: Path, ear: Path | None = None) -> Scorer:
     """The champion in a folder, read once: folders are named by part key, so that what lies in one never changes."""
-    return scorer_of(folder)
+    return scorer_of(folder, ear)

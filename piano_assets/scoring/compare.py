@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from piano_assets.dimensions import N_DIMENSIONS
-from piano_assets.ensembles.champion_files import Holder
+from piano_assets.ensembles.champion_files import Learnt
 from piano_assets.features.symbolic.alignment import align
 from piano_assets.features.symbolic.reading import Reading
 from piano_assets.scoring.score import Scores
@@ -48,7 +48,7 @@ class Difference:
         return (self.low > 0) | (self.high < 0)
 
 
-def compare(first: Scores, second: Scores, holder: Holder) -> Difference:
+def compare(first: Scores, second: Scores, holder: Learnt) -> Difference:
     """Set two recordings side by side, scored by one champion.
 
     Raises:
@@ -67,7 +67,7 @@ def compare(first: Scores, second: Scores, holder: Holder) -> Difference:
     return Difference(first, second, value, value - half, value + half, second.moved - first.moved, matched)
 
 
-def difference_half_widths(holder: Holder, level: float) -> np.ndarray:
+def difference_half_widths(holder: Learnt, level: float) -> np.ndarray:
     """(19,) half widths of intervals for the difference between two people's performances of the same excerpt.
 
     Quantiles of absolute differences of out-of-fold residuals over all pairs within excerpts, each excerpt counting the

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from piano_assets.ensembles.champion_files import Holder
+from piano_assets.ensembles.champion_files import Learnt
 from piano_assets.features.families import ASPECTS, aspect_of
 from piano_assets.models.relevance import weighted_distances
 from piano_assets.store.parts import write_file
@@ -113,7 +113,7 @@ def domain_of(
     return replace(empty, heard=heard, usual=usual)
 
 
-def domain_in(folder: Path, holder: Holder) -> Domain:
+def domain_in(folder: Path, holder: Learnt) -> Domain:
     """The domain of a champion, kept beside it once it is known."""
     path, reference = folder / DOMAIN, holder.record["reference_sha256"]
     usual = None
@@ -123,7 +123,7 @@ def domain_in(folder: Path, holder: Holder) -> Domain:
     return domain_of(holder.features, holder.feature_names, holder.clusters, usual)
 
 
-def keep_domain(folder: Path, holder: Holder) -> None:
+def keep_domain(folder: Path, holder: Learnt) -> None:
     """Write down, in a champion's folder, what takes long to know of its domain."""
     sink = io.BytesIO()
     domain = domain_of(holder.features, holder.feature_names, holder.clusters)

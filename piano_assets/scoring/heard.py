@@ -11,7 +11,15 @@ from piano_assets.corpus.performance import Performance
 from piano_assets.corpus.rendering.registry import RENDERERS
 from piano_assets.corpus.rendering.timing import TAIL_S
 from piano_assets.corpus.rendering.write import as_pcm
-from piano_assets.features.sets import SOURCES, SYMBOLIC_RENDERING, design_matrix, renderings
+from piano_assets.features.sets import (
+    FROM_NOTES,
+    SOURCES,
+    SYMBOLIC_RENDERING,
+    design_matrix,
+    renderings,
+    sound_of,
+    told_notes,
+)
 from piano_assets.scoring.recordings import SAMPLE_RATE, Recording
 from piano_assets.scoring.windows import Lengths, cut_points, gaps_of_notes, gaps_of_sound, part_of, without
 
@@ -71,10 +79,13 @@ def measured(window: Window, feature_set: str, rendering: str, sources: Collecti
     """Rows feature, value, source and rendering of what a set measures in a window, of all its sources or of some."""
     of = renderings(rendering)
     asked = [source for source in SOURCES[feature_set] if not sources or source in sources]
-    sounding = _rendered(window, rendering) if window.samples is None and set(asked) - set(OF_NOTES) else window
+    if window.samples is None and set(asked) - set(FROM_NOTES):
+        window = _rendered(window, rendering)
+    if window.performance is not None:
+        window = replace(window, performance=told_notes(window.performance, rendering))
     rows = []
     for source in asked:
-        values = MEASURES[source](sounding)
+        values = MEASURES[source](window)
         rows.append(
             pd.DataFrame({"feature": list(values), "value": list(values.values())}).assign(
                 source=source, rendering=of.get(source, SYMBOLIC_RENDERING)
@@ -131,7 +142,7 @@ def features_without(
     Args:
         tables: what was `measured` in each window.
     """
-    notes = [source for source in SOURCES[feature_set] if source in OF_NOTES]
+    notes = [source for source in SOURCES[feature_set] if source in FROM_NOTES]
     altered = []
     for passage in passages:
         window, whole = windows[passage.window], tables[passage.window]
@@ -146,7 +157,7 @@ def features_without(
 def _rendered(window: Window, rendering: str) -> Window:
     """With its rendering, as a file would keep it: a champion learnt from such files."""
     assert window.performance is not None
-    samples = as_pcm(RENDERERS[rendering](window.performance, SAMPLE_RATE)) / np.float32(2**15)
+    samples = as_pcm(RENDERERS[sound_of(rendering)](window.performance, SAMPLE_RATE)) / np.float32(2**15)
     return replace(window, samples=samples)
 
 
@@ -192,5 +203,3 @@ MEASURES: dict[str, Callable[[Window], Mapping[str, float]]] = {
     "sound": _sound,
 }
 """Source of features -> what measures them in a window."""
-OF_NOTES = ("symbolic", "music")
-"""Sources that read notes, and no sound."""

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from piano_assets.dimensions import NAMES
-from piano_assets.ensembles.champion_files import Holder
+from piano_assets.ensembles.champion_files import Holder, Learnt
 from piano_assets.schemas import TABLES
 from piano_assets.scoring.tables import recording_id
 from piano_assets.statistics.drift import chance_psi, kolmogorov_smirnov, psi
@@ -46,7 +46,7 @@ def keep(store: Store, told: Mapping[str, Any]) -> None:
         store.write("monitoring", monitoring_rows(name, told), key=digest("monitoring", name, part_key), name=name)
 
 
-def drift_table(monitored: pd.DataFrame, champions: Sequence[Holder]) -> pd.DataFrame:
+def drift_table(monitored: pd.DataFrame, champions: Sequence[Learnt]) -> pd.DataFrame:
     """Rows of the table `drift` for each champion that has scored recordings.
 
     A recording counts by its longest window: windows of one recording are no independent draws. Scores are compared
@@ -72,7 +72,7 @@ def _longest(monitored: pd.DataFrame) -> pd.DataFrame:
     return monitored.merge(chosen[["recording", "window_start_s"]])
 
 
-def _drift_of(rows: pd.DataFrame, holder: Holder) -> pd.DataFrame:
+def _drift_of(rows: pd.DataFrame, holder: Learnt) -> pd.DataFrame:
     trained = {(FEATURE, name): holder.features[holder.human, k] for k, name in enumerate(holder.feature_names)}
     trained |= {(SCORE, name): holder.out_of_fold[holder.human, k] for k, name in enumerate(NAMES)}
     found = []

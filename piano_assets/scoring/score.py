@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from piano_assets.dimensions import N_DIMENSIONS
-from piano_assets.ensembles.champion_files import Holder, load_champion
+from piano_assets.ensembles.champion_files import Holder, Learnt, load_champion, load_learnt
 from piano_assets.features.families import aspect_of
-from piano_assets.features.sets import SOURCES
+from piano_assets.features.sets import FROM_NOTES, SOURCES
 from piano_assets.scoring.domain import Domain, domain_in, is_held
 from piano_assets.scoring.explain import effects, shapley
 from piano_assets.scoring.heard import (
-    OF_NOTES,
     Passage,
     Window,
+    features_of,
     features_without,
     matrix_of,
     measured,
@@ -33,9 +33,18 @@ PASSAGES = 8
 
 
 @dataclass(frozen=True, eq=False)
+class Ear:
+    """What a champion of sound has heard: of a strange sound a champion of notes knows nothing."""
+
+    learnt: Learnt
+    domain: Domain
+
+
+@dataclass(frozen=True, eq=False)
 class Scorer:
     """A champion, ready to score.
 
+    ear: for the sound beside the notes of a recording.
     reference: (d,) the median human performance of its corpus, against which scores are explained.
     heard: (n_people, 19) rising, what members that had not learnt from them say of people's performances.
     """
@@ -45,6 +54,7 @@ class Scorer:
     domain: Domain
     reference: np.ndarray
     heard: np.ndarray
+    ear: Ear | None = None
 
     @property
     def aspects(self) -> tuple[str, ...]:
@@ -61,7 +71,8 @@ class Scores:
     moved: (n_aspects, 19) what each aspect moved the overall score by, against `reference_value` (19,), the score of
     the median human performance. effects: (d, 19) the same for single features, each by itself.
     held_windows: (n_windows,) True where recorded sound is held, see `domain.is_held`; none is for MIDI.
-    features: (n_windows, d). share_nearer: (n_windows, n_aspects), see `Domain`.
+    features: (n_windows, d). share_nearer: (n_windows, n_judged) of the aspects `judged`, see `Domain`: those of the
+    champion, and those that only an ear knows.
     heard: (n_people, 19) rising, scores of people's performances in the corpus.
     passages: of windows with notes; by_passage: (n_passages, 19) what a window's score would lose without each.
     """
@@ -80,6 +91,7 @@ class Scores:
     feature_names: tuple[str, ...]
     features: np.ndarray
     effects: np.ndarray
+    judged: tuple[str, ...]
     share_nearer: np.ndarray
     heard: np.ndarray
     passages: tuple[Passage, ...]
@@ -90,7 +102,7 @@ class Scores:
     def beyond(self) -> tuple[str, ...]:
         """Aspects in which the recording is further from everything heard than any training clip is."""
         worst = self.weights @ (self.share_nearer >= BEYOND)
-        return tuple(aspect for aspect, share in zip(self.aspects, worst, strict=True) if share >= 0.5)
+        return tuple(aspect for aspect, share in zip(self.judged, worst, strict=True) if share >= 0.5)
 
     @property
     def held(self) -> bool:
@@ -107,9 +119,11 @@ class Scores:
         return _shares_of_time(self.windows)
 
 
-def scorer_of(folder: Path) -> Scorer:
+def scorer_of(folder: Path, ear: Path | None = None) -> Scorer:
     """Read a champion and make it ready.
 
+    Args:
+        ear: folder of a champion of sound, for one that hears none.
     Raises:
         FileNotFoundError, CheckpointError, ValueError: see `champion_files.load_champion`.
     """
@@ -121,7 +135,13 @@ def scorer_of(folder: Path) -> Scorer:
         domain=domain_in(folder, holder),
         reference=np.nanmedian(holder.features[people], axis=0),
         heard=np.sort(holder.out_of_fold[people], axis=0),
+        ear=None if ear is None else _ear_of(ear),
     )
+
+
+def _ear_of(folder: Path) -> Ear:
+    learnt = load_learnt(folder)
+    return Ear(learnt, domain_in(folder, learnt))
 
 
 def score(recording: Recording, scorer: Scorer) -> Scores:
@@ -148,8 +168,9 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
     groups = _columns_by_aspect(names, scorer.aspects)
     moved = np.tensordot(weights, np.stack([shapley(holder.predict, row, scorer.reference, groups) for row in x]), 1)
     alone = np.tensordot(weights, np.stack([effects(holder.predict, row, scorer.reference) for row in x]), 1)
-    reads_notes = set(SOURCES[holder.feature_set]) & set(OF_NOTES)
+    reads_notes = set(SOURCES[holder.feature_set]) & set(FROM_NOTES)
     passages = passages_of(windows, PASSAGES) if reads_notes else []
+    judged, share_nearer = _judged(scorer, windows, x)
     half = holder.half_widths
     below = [np.searchsorted(scorer.heard[:, k], value[k], side="left") for k in range(N_DIMENSIONS)]
     return Scores(
@@ -167,12 +188,23 @@ def score(recording: Recording, scorer: Scorer) -> Scores:
         feature_names=names,
         features=x,
         effects=alone,
-        share_nearer=scorer.domain.share_nearer(x),
+        judged=judged,
+        share_nearer=share_nearer,
         heard=scorer.heard,
         passages=tuple(passages),
         by_passage=_by_passage(passages, windows, tables, by_window, holder),
         held_windows=np.array([w.samples is not None and is_held(w.samples) for w in windows], bool),
     )
+
+
+def _judged(scorer: Scorer, windows: tuple[Window, ...], x: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """(aspects, share of training clips that are nearer) of the champion, and of its ear where sound was recorded."""
+    judged, share, ear = scorer.aspects, scorer.domain.share_nearer(x), scorer.ear
+    if ear is None or any(window.samples is None for window in windows):
+        return judged, share
+    heard = ear.domain.share_nearer(features_of(windows, ear.learnt.feature_set, ear.learnt.rendering)[0])
+    more = [k for k, aspect in enumerate(ear.domain.aspects) if aspect not in judged]
+    return (*judged, *(ear.domain.aspects[k] for k in more)), np.hstack([share, heard[:, more]])
 
 
 def _by_passage(

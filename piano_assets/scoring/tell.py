@@ -121,13 +121,13 @@ def warnings(scores: Scores) -> list[str]:
         )
     if scores.recording.performance is None:
         found.append(
-            "Scored from the sound alone: MIDI of the same playing is heard better. (pip install "
-            "'piano_assets[transcribe]' has the notes transcribed and drawn.)"
+            "Scored from the sound alone: it is heard better by its notes (pip install 'piano_assets[transcribe]' has "
+            "them transcribed), and best as MIDI."
         )
     elif scores.recording.transcriber is not None:
         found.append(
-            f"Scored from the sound alone: notes and pedals, transcribed by {scores.recording.transcriber}, are drawn "
-            "and cut the music, but dynamics, touch and pedal are not heard well enough for the champion of notes."
+            f"Scored from the notes and pedals that {scores.recording.transcriber} heard in the sound; half pedal and "
+            "how long keys were held cannot be told from it. MIDI of the same playing is heard better."
         )
     if scores.champion.get("nested") is None:
         found.append("The procedure of this champion has not been scored: `piano champion --nested 1` does it.")

@@ -32,9 +32,10 @@ def check(trial: Trial) -> None:
         _named("inputs.spectrogram", trial.inputs.spectrogram, [s for s in SPECTROGRAMS if s != WAVEFORM])
     _check_views(trial)
     from piano_assets.corpus.rendering.registry import RENDERERS
-    from piano_assets.corpus.transcription import TRANSCRIBED
+    from piano_assets.corpus.transcription import AS_HEARD, TRANSCRIBED
 
-    _named("inputs.rendering", trial.inputs.rendering, [*RENDERERS, *(TRANSCRIBED + name for name in RENDERERS)])
+    heard = (prefix + name for prefix in (TRANSCRIBED, AS_HEARD) for name in RENDERERS)
+    _named("inputs.rendering", trial.inputs.rendering, [*RENDERERS, *heard])
     for field, values in trial.search:
         if not values:
             raise IllegalTrial(f"search: {field} must have at least one value (has none)")

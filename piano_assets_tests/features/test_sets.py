@@ -80,6 +80,7 @@ def test_counts_and_members_of_the_sets(traditional):
         "pretrained": 2,
         "symbolic_pretrained": 4,
         "all_music_pretrained": 70,
+        "transcribable": 2,
         "recording": 68,
     }
     assert {name: set(sets.REQUIRED[name]) for name in sets.REQUIRED} == {
@@ -124,6 +125,53 @@ def test_renderings_are_kept_apart():
             own = "midi" if name in SYMBOLIC else rendering
             row = frame[(frame["clip"] == "b") & (frame["feature"] == name) & (frame["rendering"] == own)]
             assert x[1, column] == row["value"].item()
+
+
+@pytest.mark.parametrize(
+    ("rendering", "sound", "notes"),
+    [
+        ("modal", "modal", "midi"),
+        ("transcribed.modal", "modal", "transcribed.modal"),
+        ("as_heard.fluidsynth", "fluidsynth", "as_heard"),
+    ],
+)
+def test_a_rendering_names_a_sound_and_notes(rendering, sound, notes):
+    of = sets.renderings(rendering)
+    assert (of["audio"], of["sound"], of["symbolic"], of["music"]) == (sound, sound, notes, notes)
+    source = "symbolic" if notes == "midi" else f"symbolic.{notes}"
+    assert sets.parts("recording", rendering)[0] == f"audio.{sound}"
+    assert source in sets.parts("transcribable", rendering)
+
+
+def test_what_a_microphone_changes_is_not_transcribable():
+    from piano_assets.features.symbolic import music_names, symbolic_names
+
+    belongs = feature_set("transcribable")
+    kept = {name for name in symbolic_names() if belongs("symbolic", name)}
+    assert sum(belongs("music", name) for name in music_names()) == len(music_names()) - 9
+    levels = ("dynamics_mean", "dynamics_sd", "dynamics_range_p95_p5", "pedal_depth_mean", "pedal_half_share")
+    assert not kept & {*levels, "soft_pedal_depth_mean", "timing_ioi_cv_vs_deadpan"}
+    assert {"dynamics_slope", "dynamics_melody_minus_bass", "pedal_polyphony_mean", "articulation_ratio_mean"} <= kept
+    for prefix in sets.TRANSCRIBABLE:  # a feature that is renamed must not fall out unseen
+        assert any(name.startswith(prefix) for name in kept), prefix
+
+
+@pytest.mark.parametrize("louder", [-15, 20])
+def test_transcribable_features_are_the_same_however_loud_a_recording_is(louder):
+    """Another gain moves all velocities by about the same: nothing that is read may follow it."""
+    from dataclasses import replace
+
+    from piano_assets.features.symbolic import music_features, symbolic_features
+    from piano_assets_tests.features.notes import performance, played
+
+    belongs = feature_set("transcribable")
+    one = performance(played(np.random.default_rng(3), n_chords=12)[1])
+    other = replace(one, velocity=one.velocity + louder)
+    assert 1 <= other.velocity.min() <= other.velocity.max() <= 127
+    for source, measure in (("symbolic", symbolic_features), ("music", music_features)):
+        a, b = measure(one), measure(other)
+        for name in (n for n in a if belongs(source, n)):
+            assert a[name] == pytest.approx(b[name], abs=1e-9, nan_ok=True), name
 
 
 def test_null_becomes_nan():

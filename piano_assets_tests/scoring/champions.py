@@ -13,10 +13,16 @@ from piano_assets.models.tabular import build
 from piano_assets.scoring.heard import Window, features_of
 
 SET = "all_music_absolute"
+TITLES = (
+    ("performance", SET, "modal"),
+    ("recording", "transcribable", "as_heard.modal"),
+    ("sound", "audio_rich", "modal"),
+)
+"""Title, feature set and rendering of its holder."""
 
 
 def fit_champions(root: Path, midi_files: list[Path]) -> None:
-    """Fit holders of the titles `performance` and `sound` to what is played, and keep them."""
+    """Fit holders of the titles by which recordings are scored to what is played, and keep them."""
     played = [read_midi(path) for path in midi_files]
     windows = [Window(0.0, p.duration_s, p, None) for p in played]
     n = len(windows)
@@ -30,13 +36,15 @@ def fit_champions(root: Path, midi_files: list[Path]) -> None:
         }
     )
     rng = np.random.default_rng(0)
-    for title, features in (("performance", SET), ("sound", "audio_rich")):
-        x, names = features_of(windows, features, "modal")
+    for title, features, rendering in TITLES:
+        x, names = features_of(windows, features, rendering)
         # Soft and slow playing is heard: the first two dimensions follow loudness and length, the others nothing.
         target = 0.5 + 0.05 * rng.normal(size=(n, 19))
         target[:, 0] = 0.3 + 0.4 * pd.Series([p.velocity.mean() for p in played]).rank(pct=True)
         target[:, 1] = 0.3 + 0.4 * clips["duration_s"].rank(pct=True)
-        trial = Trial(model=Tabular(regressor="ridge"), inputs=Inputs(features=features), split="nested")
+        trial = Trial(
+            model=Tabular(regressor="ridge"), inputs=Inputs(features=features, rendering=rendering), split="nested"
+        )
         members = tuple(
             Member(f"candidate_{title}.{name}", trial, "fixed", np.full(19, 0.5), build(name, {}, 0).fit(x, target))
             for name in ("ridge", "kernel_ridge")

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from piano_assets.cli import main
 from piano_assets.corpus.rendering.modal import render_modal
+from piano_assets.corpus.transcription.likeness import as_heard
 from piano_assets.dimensions import NAMES
 from piano_assets.ensembles.champion_files import NoChampion
 from piano_assets.report.recording import page
@@ -39,25 +41,43 @@ def test_the_kind_of_file_decides_which_champion_scores(midi_files, champion_roo
     without = score_file(path, champion_root, transcribe=False)
     assert without.champion["champion"] == "sound"
     assert "Scored from the sound alone" in as_json(without)["warnings"][0]
-    # Notes that were heard are drawn and cut the music; the champion of exact notes does not score them.
+    # Notes that were heard are scored by the champion that learnt from such notes.
     played = read_recording(midi_files[0]).performance
-    table = pd.DataFrame(
-        {
-            "event": "note",
-            "onset_s": played.onset_s,
-            "offset_s": played.offset_s,
-            "pitch": played.pitch,
-            "velocity": played.velocity,
-        }
-    )
-    monkeypatch.setattr(api, "_transcriber", lambda: lambda samples: table)
+    monkeypatch.setattr(api, "_transcriber", lambda: lambda samples: transcription_of(played))
     heard = score_file(path, champion_root, transcribe=True)
-    assert heard.champion["champion"] == "sound"
+    assert heard.champion["champion"] == "recording"
     assert heard.recording.performance.n_notes == played.n_notes
-    assert "transcribed by transkun, are drawn" in as_json(heard)["warnings"][0]
+    assert "notes and pedals that transkun heard in the sound" in as_json(heard)["warnings"][0]
     assert "The playing" in page(heard)
     monkeypatch.setattr(api, "can_transcribe", lambda: False)
     assert score_file(path, champion_root).champion["champion"] == "sound"
+    assert api.titles_asked() == ("performance", "sound")
+    assert api.titles_asked(True) == ("performance", "recording")
+
+
+def transcription_of(performance):
+    """All notes of a performance, each as long as it sounds, as a transcriber tells of them."""
+    columns, heard = ("onset_s", "offset_s", "pitch", "velocity"), as_heard(performance)
+    return pd.DataFrame({"event": "note", **{name: getattr(heard, name) for name in columns}})
+
+
+def test_a_strange_sound_is_told_by_who_knows_sound(midi_files, champion_root, tmp_path, monkeypatch):
+    """The champion of transcribed notes hears no sound: that the timbre is none it knows, the one of sound says."""
+    played = read_recording(midi_files[0]).performance
+    monkeypatch.setattr(api, "_transcriber", lambda: lambda samples: transcription_of(played))
+    sound, rng = render_modal(played), np.random.default_rng(0)
+    soundfile.write(tmp_path / "piano.wav", sound, 22050)
+    soundfile.write(tmp_path / "noise.wav", 0.1 * rng.standard_normal(len(sound)), 22050)
+    piano, noise = (score_file(tmp_path / f"{name}.wav", champion_root, True) for name in ("piano", "noise"))
+    assert "timbre" not in piano.aspects, "it moves no score"
+    assert "timbre" in piano.judged
+    assert piano.in_domain
+    assert noise.beyond == ("timbre",)
+    assert "Is it a piano alone?" in " ".join(as_json(noise)["warnings"])
+    np.testing.assert_array_equal(piano.value, noise.value)
+    alone = tmp_path / "alone"
+    shutil.copytree(champion_root / "champions" / "recording", alone / "champions" / "recording")
+    assert score_file(tmp_path / "noise.wav", alone, True).judged == piano.aspects, "without that one nobody says so"
 
 
 def test_what_a_program_reads(midi_files, champion_root):

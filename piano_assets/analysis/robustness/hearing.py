@@ -18,7 +18,7 @@ from piano_assets.corpus.performance import Performance, performances
 from piano_assets.corpus.rendering.registry import RENDERERS
 from piano_assets.features.note_events import note_events
 from piano_assets.features.ordered import ordered_map
-from piano_assets.features.sets import feature_set
+from piano_assets.features.sets import feature_set, sound_of, told_notes
 from piano_assets.features.sound import sound_features, sound_names
 from piano_assets.features.spectrograms import spec_of, spectrogram, stored
 from piano_assets.features.symbolic import deadpan_of, music_features, music_names, symbolic_features, symbolic_names
@@ -70,7 +70,7 @@ class Alteration:
 
 def recordings(of: "Fitted", store: Store) -> Samples:
     """The samples that the subject's frames and audio features were made from."""
-    audio = store.read("audio", of.trial.inputs.rendering)
+    audio = store.read("audio", sound_of(of.trial.inputs.rendering))
     paths = dict(zip(audio["clip"], audio["path"], strict=True))
     return lambda clip: read_audio(store.root / paths[clip], SAMPLE_RATE)
 
@@ -144,9 +144,11 @@ def heard_notes(
         performance = alter(clip, own[clip])
         heard = _Heard({}, None)
         if sound and why_not(trial) is None:
-            heard = _of_sound(trial, as_read(RENDERERS[trial.inputs.rendering](performance, SAMPLE_RATE)))
-        features = symbolic_features(performance, deadpan.get(clip)) if hears(trial, "symbolic") else {}
-        features |= music_features(performance) if hears(trial, "music") else {}
+            heard = _of_sound(trial, as_read(RENDERERS[sound_of(trial.inputs.rendering)](performance, SAMPLE_RATE)))
+        known, score = told_notes(performance, trial.inputs.rendering), deadpan.get(clip)
+        score = None if score is None else told_notes(score, trial.inputs.rendering)
+        features = symbolic_features(known, score) if hears(trial, "symbolic") else {}
+        features |= music_features(known) if hears(trial, "music") else {}
         frames = note_events(performance) if trial.inputs.notes else heard.frames
         return _Heard(heard.features | features, frames)
 

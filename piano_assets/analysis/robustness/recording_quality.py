@@ -24,6 +24,7 @@ from piano_assets.catalogue.trial import Trial
 from piano_assets.corpus.performance import Performance
 from piano_assets.corpus.rendering.fluidsynth import FluidSynthError
 from piano_assets.corpus.rendering.registry import RENDERERS
+from piano_assets.features.sets import sound_of
 from piano_assets.features.traditional import SAMPLE_RATE
 from piano_assets.features.variants import as_read
 from piano_assets.store.parts import Store
@@ -156,7 +157,7 @@ def why_not_renderer(trial: Trial, rendering: str) -> str | None:
     """Why a trial cannot hear another renderer here: it hears no sound, it knows this one, or this is not installed."""
     if reason := why_not(trial):
         return reason
-    if trial.inputs.rendering == rendering:
+    if sound_of(trial.inputs.rendering) == rendering:
         return f"{rendering} is the renderer that it was trained with"
     try:
         RENDERERS[rendering](_ONE_NOTE, SAMPLE_RATE)

@@ -14,7 +14,7 @@ from piano_assets.analysis.robustness.hearing import Alteration, Progress, heard
 from piano_assets.catalogue.trial import Trial
 from piano_assets.corpus.transcription import TRANSCRIBED as PREFIX
 from piano_assets.corpus.transcription.parts import heard_parts, heard_performances
-from piano_assets.features.sets import FROM_NOTES
+from piano_assets.features.sets import FROM_NOTES, sound_of
 from piano_assets.features.sound import sound_names
 from piano_assets.features.traditional import TRADITIONAL
 from piano_assets.schemas.probes import TRANSCRIBED
@@ -43,20 +43,20 @@ def why_not(trial: Trial) -> str | None:
 
 def not_transcribed(trial: Trial, store: Store) -> str | None:
     """Why nothing can be asked here: no clip of the trial's rendering is transcribed."""
-    rendering = trial.inputs.rendering
+    rendering = sound_of(trial.inputs.rendering)
     return None if heard_parts(store, rendering) else f"no clip of {rendering} is transcribed (asset transcriptions)"
 
 
 def heard_rows(of: "Fitted", store: Store) -> dict[int, np.ndarray]:
     """Rows of `of.data` to ask, by fold: test clips with labels in which a note was heard."""
-    heard = heard_performances(heard_parts(store, of.trial.inputs.rendering))
+    heard = heard_performances(heard_parts(store, sound_of(of.trial.inputs.rendering)))
     there = np.isin(of.data.clips.astype(str), list(heard)) & of.data.labelled
     return {fold.fold: fold.test[there[fold.test]] for fold in of.folds}
 
 
 def hear_transcription(of: "Fitted", store: Store, rows: np.ndarray, progress: Progress = None) -> TrialData:
     """The subject's data in which the clips at `rows` are what was heard of them."""
-    heard = heard_performances(heard_parts(store, of.trial.inputs.rendering))
+    heard = heard_performances(heard_parts(store, sound_of(of.trial.inputs.rendering)))
     return heard_notes(of, store, rows, lambda clip, played: heard[clip], progress, sound=False)
 
 
@@ -66,7 +66,7 @@ def hear_calibrated(of: "Fitted", store: Store, rows: np.ndarray, progress: Prog
     Of every fold the clips that were heard and are not tested say how: see `calibrated`. So no label and no true note
     of a tested clip enters.
     """
-    heard = heard_performances(heard_parts(store, of.trial.inputs.rendering))
+    heard = heard_performances(heard_parts(store, sound_of(of.trial.inputs.rendering)))
     known = np.flatnonzero(np.isin(of.data.clips.astype(str), list(heard)))
     found = heard_notes(of, store, known, lambda clip, played: heard[clip], progress, sound=False)
     assert found.features is not None

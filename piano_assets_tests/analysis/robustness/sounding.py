@@ -11,10 +11,11 @@ import pandas as pd
 from piano_assets.catalogue.trial import Encoder, Inputs, Optimisation, Tabular, Trial
 from piano_assets.corpus.performance import Performance, performances
 from piano_assets.corpus.rendering import render_corpus
+from piano_assets.corpus.transcription.likeness import as_heard
 from piano_assets.dimensions import NAMES
 from piano_assets.features.note_events import write_note_events
 from piano_assets.features.spectrograms import write_spectrograms
-from piano_assets.features.symbolic import symbolic_feature_table
+from piano_assets.features.symbolic import music_feature_table, symbolic_feature_table
 from piano_assets.features.traditional import traditional_table
 from piano_assets.store.parts import Store
 from piano_assets_tests.features.notes import performance, played
@@ -29,11 +30,18 @@ _TINY = Encoder(depth=1, dim=16, heads=2, head_dim=8, patch_size=8, dropout=0.1)
 _STEPS = Optimisation(learning_rate=1e-3, batch_size=8)
 TABLE = Trial(model=_RIDGE, inputs=Inputs(features="all"))
 NOTE_TABLE = Trial(model=_RIDGE, inputs=Inputs(features="symbolic"))
+HEARD_TABLE = Trial(model=_RIDGE, inputs=Inputs(features="symbolic", rendering="as_heard.modal"))
 SPECTROGRAM = Trial(
     model=_TINY, inputs=Inputs(spectrogram="log_mel_128"), optimisation=_STEPS, budget="smoke"
 )  # frames alone
 NOTES = Trial(model=_TINY, inputs=Inputs(notes=True), optimisation=_STEPS, budget="smoke")
-TRIALS = {"table": TABLE, "note_table": NOTE_TABLE, "spectrogram": SPECTROGRAM, "notes": NOTES}
+TRIALS = {
+    "table": TABLE,
+    "note_table": NOTE_TABLE,
+    "heard_table": HEARD_TABLE,
+    "spectrogram": SPECTROGRAM,
+    "notes": NOTES,
+}
 """Config -> trial."""
 
 
@@ -49,6 +57,10 @@ def build_store(root: Path) -> Store:
     store.write("audio", audio, key="k", name="modal")
     paths = {clip: Path(path) for clip, path in zip(audio["clip"], audio["path"], strict=True)}
     store.write("features", symbolic_feature_table(found, store.read("clips", "all")), key="k", name="symbolic")
+    heard = {clip: as_heard(performance) for clip, performance in found.items()}
+    of_heard = symbolic_feature_table(heard, store.read("clips", "all"), rendering="as_heard")
+    for source, rows in (("symbolic", of_heard), ("music", music_feature_table(heard, rendering="as_heard"))):
+        store.write("features", rows, key="k", name=f"{source}.as_heard")
     store.write("features", traditional_table(paths, root, "modal", workers=1), key="k", name="audio.modal")
     frames = write_spectrograms(paths, root, "log_mel_128", "modal", workers=1)
     store.write("spectrograms", frames, key="k", name="log_mel_128.modal")

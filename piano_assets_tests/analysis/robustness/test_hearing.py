@@ -55,12 +55,24 @@ def test_recordings_as_they_are_change_nothing(subjects, sounding, config):
     same_predictions(of, data)
 
 
-@pytest.mark.parametrize("config", ["table", "note_table", "spectrogram", "notes"])
+@pytest.mark.parametrize("config", ["table", "note_table", "heard_table", "spectrogram", "notes"])
 def test_notes_as_they_are_change_nothing(subjects, sounding, config):
     of = subjects[config]
     data = heard_notes(of, sounding, ALL, lambda clip, performance: performance)
     same(data, of.data)
     same_predictions(of, data)
+
+
+def test_what_learnt_from_notes_as_heard_is_told_altered_notes_as_heard(subjects, sounding):
+    """Half pedal is not heard: a model of true notes is told of it, this one is not."""
+
+    def shallower(clip, performance):
+        value = np.where(performance.control_value >= 64, 64, 0).astype(performance.control_value.dtype)
+        return dataclasses.replace(performance, control_value=value)
+
+    same(heard_notes(subjects["heard_table"], sounding, ALL, shallower), subjects["heard_table"].data)
+    of_true = heard_notes(subjects["note_table"], sounding, ALL, shallower)
+    assert (of_true.features != subjects["note_table"].data.features).any()
 
 
 def test_only_the_asked_clips_are_altered_whatever_their_new_length(subjects, sounding):
