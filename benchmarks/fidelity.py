@@ -5,8 +5,8 @@
 Scored by champions that have not learnt from a clip's cluster (`benchmarks.unheard`): from its MIDI; from the sound
 that champions learn from; from FluidSynth's sound of the SoundFont; and from the notes and pedals that the transcriber
 hears in that. Mean r with the labels on the same clips of people, with intervals by resampling clusters. Transcriptions
-are kept in the folder `heard`, a file a clip, so that a killed run goes on. Results go to
-`benchmarks/results/fidelity.json`.
+are kept in the folder `heard`, a file a clip, so that a killed run goes on: a folder for each SoundFont. Results go to
+`benchmarks/results/fidelity.json`, beside those of other SoundFonts.
 """
 
 import argparse
@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100)
     given = parser.parse_args()
     found = measure(Store(given.data), given.soundfont, given.heard, given.clips)
-    RESULT.write_text(json.dumps({"environment": environment(), **found}, indent=1) + "\n")
+    others = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+    others[given.soundfont.name] = {"environment": environment(), **found}
+    RESULT.write_text(json.dumps(others, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
 
@@ -64,7 +66,6 @@ def measure(store: Store, soundfont: Path, heard: Path, n_clips: int) -> dict[st
         "other_transcribed": _unheard(recorded_of, store, chosen, y),
     }
     return {
-        "soundfont": soundfont.name,
         "n_clips": len(chosen),
         "mean_r": {name: _with_interval(lambda k, v=v: _r(v[k], target[k]), clusters) for name, v in said.items()},
         "midi_less": {

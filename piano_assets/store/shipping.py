@@ -12,7 +12,7 @@ import numpy as np
 
 from piano_assets.store.parts import Part, Store, read_part
 
-LARGEST_MB = 20.0
+LARGEST_MB = 24.0
 
 
 class TooLarge(ValueError):

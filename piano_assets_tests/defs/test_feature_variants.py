@@ -30,3 +30,18 @@ def test_features_are_computed_again_of_transposed_notes_and_stand_apart(graph, 
     assert len(untouched) > 100
     assert any(c.endswith("_vs_deadpan") for c in untouched), "deadpan renditions are transposed with the others"
     np.testing.assert_allclose(moved[untouched], plain[untouched], rtol=1e-7, atol=1e-9)
+
+
+def test_features_of_what_is_heard_stand_beside_those_of_what_was_played(graph):
+    """Onsets are heard as they are; the pedal of the synthetic players is, half-way, up or down to who listens."""
+    store = graph.store
+    names = ("symbolic", "symbolic.as_heard", "music.as_heard")
+    played, heard, music = (store.read("features", name) for name in names)
+    assert set(heard["rendering"]) == set(music["rendering"]) == {"as_heard"}
+    wide = [x.pivot(index="clip", columns="feature", values="value") for x in (played, heard)]
+    assert wide[0].index.equals(wide[1].index)
+    assert wide[0].columns.equals(wide[1].columns)
+    same = [c for c in wide[0].columns if c.startswith(("timing_", "tonality_", "asynchrony_"))]
+    np.testing.assert_allclose(wide[1][same], wide[0][same], rtol=1e-9)
+    assert (wide[0]["pedal_half_share"] > 0).any()
+    assert (wide[1]["pedal_half_share"].fillna(0) == 0).all()
