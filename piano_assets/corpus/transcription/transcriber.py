@@ -4,6 +4,7 @@ It hears notes and both pedals as intervals, at 44.1 kHz in windows of 16 s. It 
 (MAESTRO), not on this project's renderings. The extra `transcribe` brings it.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +59,10 @@ def transcriber(device: str = "cpu", precision: str = "float32") -> Callable[[np
 
     def hear(samples: np.ndarray) -> pd.DataFrame:
         up = resample_poly(samples, model.fs, SAMPLE_RATE).astype(np.float32)
-        with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16"):
+        mixed = torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16")
+        with torch.no_grad(), mixed, warnings.catch_warnings():
+            # It asks for checkpoints of gradients that nobody takes, and torch says so once a call.
+            warnings.filterwarnings("ignore", category=UserWarning, module="torch")
             x = torch.from_numpy(up[:, None]).to(device)
             return events(model.transcribe(x, stepInSecond=STEP_S, segmentSizeInSecond=WINDOW_S))
 
