@@ -1,6 +1,7 @@
 """Assets of the features: what a model may be told about a clip."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -96,25 +97,39 @@ def as_heard_features(context: dg.AssetExecutionContext, piano: PianoData):
     from piano_assets.corpus.performance import performances as assemble
     from piano_assets.corpus.transcription.likeness import as_heard
     from piano_assets.features.sets import notes_of
-    from piano_assets.features.symbolic import music_feature_table, symbolic_feature_table
 
     store, rendering = piano.store(), notes_of(AS_HEARD)
     inputs = content(store, ("notes", "all"), ("controls", "all"), ("clips", "all"))
-    told = progress(context, "features of what is heard")
 
     def heard() -> dict[str, Performance]:
         played = assemble(store.read("notes", "all"), store.read("controls", "all"))
         return {clip: as_heard(performance) for clip, performance in played.items()}
 
-    makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "symbolic": lambda: symbolic_feature_table(heard(), store.read("clips", "all"), told, rendering=rendering),
-        "music": lambda: music_feature_table(heard(), told, rendering=rendering),
-    }
-    made = False
+    makers, made = note_feature_makers(store, rendering, heard, progress(context, "features of what is heard")), False
     for source, make in makers.items():
         wanted = digest(key(source, *inputs), key("as_heard"))
         made = store.ensure("features", f"{source}.{rendering}", wanted, make)[1] or made
     yield many(store, "features", [f"{source}.{rendering}" for source in makers], made, asset="as_heard_features")
+
+
+def note_feature_makers(
+    store: Store,
+    rendering: str,
+    performances: Callable[[], dict[str, Performance]],
+    told: Callable[[int, int], None],
+) -> dict[str, Callable[[], pd.DataFrame]]:
+    """Source -> a function that makes its features of performances that stand beside the true ones.
+
+    Args:
+        rendering: what the rows are named after. performances: called once, and only where features are made.
+    """
+    from piano_assets.features.symbolic import music_feature_table, symbolic_feature_table
+
+    of = cache(performances)
+    return {
+        "symbolic": lambda: symbolic_feature_table(of(), store.read("clips", "all"), told, rendering=rendering),
+        "music": lambda: music_feature_table(of(), told, rendering=rendering),
+    }
 
 
 @dg.multi_asset(

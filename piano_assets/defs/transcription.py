@@ -6,6 +6,7 @@ Not part of `make run`: it takes most of an hour on two cores and needs the extr
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import dagster as dg
 import numpy as np
@@ -17,7 +18,7 @@ from piano_assets.corpus.transcription.parts import heard_parts, heard_performan
 from piano_assets.corpus.transcription.subset import N_CLIPS, subset
 from piano_assets.defs.corpus import content, key, many
 from piano_assets.defs.data import PianoData, progress, spec
-from piano_assets.defs.features import sound_files
+from piano_assets.defs.features import note_feature_makers, sound_files
 from piano_assets.schemas import TABLES
 from piano_assets.store.parts import Part, Store, digest, read_part
 
@@ -167,15 +168,7 @@ def feature_makers(
     store: Store, rendering: str, parts: dict[str, Part], told: Callable[[int, int], None]
 ) -> dict[str, Callable[[], pd.DataFrame]]:
     """Source -> a function that makes its features of what was heard."""
-    from piano_assets.features.symbolic import music_feature_table, symbolic_feature_table
-
-    named = TRANSCRIBED + rendering
-    return {
-        "symbolic": lambda: symbolic_feature_table(
-            heard_performances(parts), store.read("clips", "all"), told, rendering=named
-        ),
-        "music": lambda: music_feature_table(heard_performances(parts), told, rendering=named),
-    }
+    return note_feature_makers(store, TRANSCRIBED + rendering, partial(heard_performances, parts), told)
 
 
 def _contents(parts: dict[str, Part]) -> list[str]:
